@@ -1,0 +1,91 @@
+"""What every child process does first and last: signals, its parent's death, log records and events (DESIGN 11, 13).
+
+Log records and events travel to the supervisor over one faster-fifo queue per child, as msgpack, never blocking.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from queue import Full
+from typing import Any, Final
+
+import faster_fifo
+import msgpack
+
+from capture.counters import Counters
+from capture.errors import MirrorError
+
+QUEUE_BYTES: Final = 256 * 1024
+CHILD_COUNTERS: Final = ("events_lost",)
+PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+def _pack(item: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(item, default=str)
+    return packed
+
+
+def _unpack(item: memoryview) -> dict[str, Any]:
+    unpacked: dict[str, Any] = msgpack.unpackb(item)
+    return unpacked
+
+
+class EventQueue(faster_fifo.Queue):  # type: ignore[misc]  # the library is untyped
+    """One child's way to tell the supervisor something: maps of plain values, msgpack, lossy when full but counted."""
+
+    def __init__(self) -> None:
+        super().__init__(max_size_bytes=QUEUE_BYTES, loads=_unpack, dumps=_pack)
+        self.counters = Counters(CHILD_COUNTERS)
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Send one event; counted as lost if the queue is full, as the child must never wait for the supervisor."""
+        try:
+            self.put_nowait({"event": event, **fields})
+        except Full:
+            self.counters.add("events_lost")
+
+
+class EventHandler(logging.Handler):
+    """Turns log records into events, with the message already formatted: nothing is pickled."""
+
+    def __init__(self, events: EventQueue) -> None:
+        super().__init__()
+        self.events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        self.events.tell("log", level=record.levelno, logger=record.name, text=text, at=record.created)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent ends; covers a parent that ended before we asked."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def run_child(body: Callable[[], None], events: EventQueue, parent: int, level: int = logging.INFO) -> None:
+    """Run a child's work: SIGINT and SIGTERM are the supervisor's to act on, errors become one event, exit code 0 or 1.
+
+    A source process (one that has to stop taking input) installs its own SIGTERM handler inside `body`.
+    """
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    root = logging.getLogger()
+    root.handlers = [EventHandler(events)]
+    root.setLevel(level)
+    try:
+        body()
+    except MirrorError as error:
+        events.tell("failed", text=str(error), exit_code=error.exit_code)
+        sys.exit(error.exit_code)
+    except BaseException as error:
+        logging.getLogger(__name__).exception("unexpected %s", type(error).__name__)
+        events.tell("failed", text=f"internal error: {type(error).__name__}: {error}", exit_code=1)
+        sys.exit(1)

@@ -1,0 +1,75 @@
+"""A page of named counters in shared memory: one process writes, any process reads, nobody locks (DESIGN 6)."""
+
+import os
+from multiprocessing import reduction
+
+from libc.stdint cimport uint64_t
+
+from capture.errors import MirrorError
+
+
+cdef extern from "<sys/mman.h>" nogil:
+    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void* address, size_t length)
+    int PROT_READ
+    int PROT_WRITE
+    int MAP_SHARED
+    void* MAP_FAILED
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef enum:
+    PAGE_BYTES = 16384
+
+MOST = PAGE_BYTES // 8
+"""Most counters that one page holds."""
+
+
+cdef class Counters:
+    """Named 64-bit counters; hand it to a spawned child as it is (it travels by descriptor).  A successor adds on."""
+
+    def __cinit__(self, names, int fd=-1):
+        self.names = tuple(names)
+        self.index = {name: at for at, name in enumerate(self.names)}
+        if len(self.index) != len(self.names) or len(self.names) > MOST:
+            raise ValueError(f"counters: {len(self.names)} names, of which {len(self.index)} differ; at most {MOST}")
+        if fd < 0:
+            fd = os.memfd_create("ringtap-counters", os.MFD_CLOEXEC)
+            os.ftruncate(fd, PAGE_BYTES)
+        self.fd = fd
+        cdef void* page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if page == MAP_FAILED:
+            raise MirrorError("counters: cannot map a page of shared memory")
+        self.at = <uint64_t*>page
+
+    def __dealloc__(self):
+        if self.at != NULL:
+            munmap(self.at, PAGE_BYTES)
+        if self.fd > 0:
+            close(self.fd)
+
+    def __reduce__(self):
+        return _attach, (self.names, reduction.DupFd(self.fd))
+
+    def add(self, name, uint64_t amount=1):
+        """Add to one counter; the writing process alone may do so."""
+        cdef size_t at = self.index[name]
+        self.at[at] += amount
+
+    def set(self, name, uint64_t value):
+        """Set one counter to a level; the writing process alone may do so."""
+        cdef size_t at = self.index[name]
+        self.at[at] = value
+
+    def __getitem__(self, name):
+        cdef size_t at = self.index[name]
+        return self.at[at]
+
+    def as_dict(self):
+        """Return every counter by name, each read once."""
+        return {name: self.at[<size_t>at] for at, name in enumerate(self.names)}
+
+
+def _attach(names, fd):
+    return Counters(names, fd.detach())

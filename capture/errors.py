@@ -1,0 +1,33 @@
+"""The errors that this project raises on purpose, sorted by whose move is next (STYLE 4)."""
+
+
+class MirrorError(Exception):
+    """Raised on purpose by this project; anything else that escapes is our bug.
+
+    The command line prints the message as one line and exits with `exit_code`, without a traceback.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(MirrorError):
+    """The operator's move: the message names the key, the value, and what to write instead."""
+
+    exit_code = 2
+
+
+class SourceError(MirrorError):
+    """An input cannot be read: missing, not a capture, cut short, an unknown link type."""
+
+
+class DeliveryError(MirrorError):
+    """An output cannot take what it was given; the message says how much was not delivered."""
+
+
+class MalformedTraffic(MirrorError):
+    """The observed peers' fault: it is counted, and costs its own flow or connection only."""
+
+    def __init__(self, why: str, at: int) -> None:
+        super().__init__(f"{why} at byte {at}")
+        self.why = why
+        self.at = at
