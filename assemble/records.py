@@ -99,3 +99,15 @@ def read_message(record: bytes | memoryview) -> Message:
 
 def _address(packed: bytes, flags: int) -> IPv4Address | IPv6Address:
     return IPv6Address(packed) if flags & FLAG_IPV6 else IPv4Address(packed[:4])
+
+
+REFUSALS: Final = {
+    "refused_link_header": "the frame is too short for its link layer, or the link type is unknown",
+    "refused_not_ip": "neither IPv4 nor IPv6",
+    "refused_ip_header": "an IP header with impossible lengths",
+    "refused_ip_fragment": "an IP fragment",
+    "refused_not_tcp": "not TCP",
+    "refused_tcp_header": "a TCP header with an impossible length",
+    "refused_port": "neither port is watched",
+}
+"""Why a frame is refused, in words, by the name of its counter."""

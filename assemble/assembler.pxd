@@ -1,0 +1,22 @@
+"""C face of the assembler: batches of frames in, messages in the sink."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+
+from assemble.http1 cimport Http1Framer
+from assemble.reassembly cimport Reassembler
+from assemble.sink cimport MessageSink
+from capture.counters cimport Counters
+
+
+cdef class Assembler:
+    cdef readonly Counters page
+    cdef readonly MessageSink sink
+    cdef Reassembler reassembler
+    cdef Http1Framer framer
+    cdef uint64_t* tally        # borrowed from page
+    cdef bint any_port
+    cdef uint8_t[65536] watched
+    cdef int64_t now_ns
+    cdef int64_t tick_ns        # when timers are looked at next
+    cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil
+    cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil

@@ -1,0 +1,132 @@
+"""The assembler: frames to messages, in the caller's process or behind a ring.
+
+In: frames with their packet time and link type.  Out: messages in the sink, counts in the page of counters.
+Invariant: time is the packets' alone; the same frames give the same messages however they are batched.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from assemble.decode cimport Packet, decode_frame
+from assemble.http1 cimport Http1Framer
+from assemble.reassembly cimport Reassembler
+from assemble.sink cimport BufferSink, MessageSink
+from assemble.tally cimport Tally, count
+from capture.counters cimport Counters
+from capture.records cimport KIND_FRAMES, BatchHeader, FrameEntry
+from capture.ring cimport HEADER_BYTES, Consumer, RecordHeader
+
+from assemble.tally import ASSEMBLE_COUNTERS
+from capture.errors import MirrorError
+from capture.records import BATCH_HEADER, FRAME_ENTRY
+
+
+cdef enum:
+    TICK_NS = 50_000_000
+
+if sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size:
+    raise ImportError("assembler: the compiled frame layout differs from the table in capture/records.py")
+
+
+cdef class Assembler:
+    """Frames in, messages out; see `Settings` in assemble/settings.py for the parameters."""
+
+    def __cinit__(self, settings, MessageSink sink=None, Counters counters=None):
+        self.page = Counters(ASSEMBLE_COUNTERS) if counters is None else counters
+        self.sink = BufferSink() if sink is None else sink
+        self.tally = self.page.at
+        self.framer = Http1Framer(self.sink, settings.max_message, settings.max_header, settings.responses)
+        self.framer.tally = self.tally
+        self.reassembler = Reassembler(
+            self.framer, round(settings.gap_timeout_s * 1e9), round(settings.idle_timeout_s * 1e9), settings.memory)
+        self.reassembler.tally = self.tally
+        self.any_port = not settings.ports
+        for port in settings.ports:
+            self.watched[<uint16_t>port] = 1
+
+    cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil:
+        """Take one frame; counts it as decoded or refused."""
+        cdef Packet packet
+        cdef Tally verdict
+        if ts_ns > self.now_ns:
+            self.now_ns = ts_ns
+            if ts_ns >= self.tick_ns:
+                self.reassembler.tick(ts_ns)
+                self.tick_ns = ts_ns + TICK_NS
+        verdict = decode_frame(frame, caplen, link, &packet)
+        if verdict == Tally.frames_decoded and not (
+                self.any_port or self.watched[packet.sport] or self.watched[packet.dport]):
+            verdict = Tally.refused_port
+        count(self.tally, verdict, 1)
+        if verdict == Tally.frames_decoded:
+            packet.ts_ns = ts_ns
+            self.reassembler.take(&packet)
+
+    cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil:
+        """Take a KIND_FRAMES payload; False if an entry points outside of it."""
+        cdef const BatchHeader* header = <const BatchHeader*>batch
+        cdef const FrameEntry* entry = <const FrameEntry*>(batch + sizeof(BatchHeader))
+        cdef uint32_t index
+        cdef size_t begin
+        if size < sizeof(BatchHeader):
+            return False
+        begin = sizeof(BatchHeader) + <size_t>header.frames * sizeof(FrameEntry)
+        if begin > size:
+            return False
+        for index in range(header.frames):
+            if <size_t>entry[index].offset + entry[index].caplen > size - begin:
+                return False
+            self.take_frame(batch + begin + entry[index].offset, entry[index].caplen, entry[index].link,
+                            entry[index].ts_ns)
+        self.sink.publish()
+        return True
+
+    def feed_frame(self, int64_t ts_ns, const uint8_t[::1] frame not None, uint16_t link=1):
+        """Take one frame of shape (caplen,) captured at `ts_ns` (nanoseconds since the epoch)."""
+        cdef const uint8_t* at = &frame[0] if frame.shape[0] else NULL
+        cdef size_t size = frame.shape[0]
+        with nogil:
+            self.take_frame(at, size, link, ts_ns)
+            self.sink.publish()
+        self.check()
+
+    def feed_batch(self, const uint8_t[::1] batch not None):
+        """Take a batch of frames, laid out as BATCH_HEADER in capture/records.py says."""
+        cdef bint valid
+        cdef size_t size = batch.shape[0]
+        if size < sizeof(BatchHeader):
+            raise ValueError("a batch of frames that is shorter than its header")
+        with nogil:
+            valid = self.take_batch(&batch[0], size)
+        self.check()
+        if not valid:
+            raise ValueError("a batch of frames whose table points outside of it")
+
+    def feed_ring(self, Consumer consumer not None, uint64_t position):
+        """Take what is in a frame ring from `position` on, releasing each record; return the new position."""
+        cdef const RecordHeader* record
+        cdef uint64_t head = consumer.published()
+        cdef bint valid = True
+        with nogil:
+            while valid:
+                record = consumer.next_record(&position, head)
+                if record == NULL:
+                    break
+                if record.kind == KIND_FRAMES:
+                    valid = self.take_batch(<const uint8_t*>record + HEADER_BYTES, record.length - HEADER_BYTES)
+                consumer.release_to(position)
+        self.check()
+        if not valid:
+            raise MirrorError("assembler: a record of the frame ring is damaged")
+        return position
+
+    def finish(self):
+        """End every flow: whatever is complete goes out whole, the rest as incomplete."""
+        with nogil:
+            self.reassembler.finish_all()
+            self.sink.publish()
+        self.check()
+
+    def check(self):
+        """Raise MirrorError if a message could not be kept for want of memory."""
+        if self.framer.out_of_memory or self.reassembler.out_of_memory:
+            raise MirrorError("assembler: out of memory; lower `assemble.memory` or give the machine more")

@@ -1,0 +1,128 @@
+"""C face of the flow table: what is kept for each connection and each of its directions."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from assemble.decode cimport Packet
+from assemble.framing cimport Body, Head
+from assemble.tally cimport Tally
+
+
+cdef enum HalfState:        # what a passive tap has seen of one direction (RFC 9293 3.3.2); table: docs/assembly.md
+    UNSEEN                  # nothing yet
+    PARTIAL                 # data before any SYN: held until the SYN comes or gap_timeout is over
+    OPEN                    # in step: the first byte's place is known
+    CLOSED                  # every byte up to the FIN or RST is delivered
+
+cdef enum Role:             # which side of HTTP this direction's sender is
+    ROLE_UNKNOWN
+    ROLE_CLIENT
+    ROLE_SERVER
+
+cdef enum Phase:            # where the framer of a half stands
+    AT_START                # the next byte begins a message
+    IN_HEAD                 # the head is collected in `held`
+    IN_BODY
+    AWAITING_PEER           # a head is in `held`, whose framing the other direction has to decide
+    AWAITING_SWITCH         # a request asked for another protocol: what follows depends on the answer
+    LOOKING                 # for a message start; the last bytes seen are in `held`
+    SKIPPING                # everything to the end, counted under `skip`
+
+cdef struct Stored:         # early bytes: [at, at + size) of a half, disjoint from all others
+    int64_t at
+    uint32_t size
+    uint32_t ack
+    uint8_t has_ack
+    int64_t ts_ns
+    uint8_t* data           # owned
+
+cdef struct Store:          # ordered by `at`; entries [first, first + count) of `slots`
+    Stored* slots           # owned
+    uint32_t first
+    uint32_t count
+    uint32_t capacity
+
+cdef struct Half:
+    uint8_t state           # HalfState
+    uint8_t role            # Role
+    uint8_t phase           # Phase
+    uint8_t reset           # what ended it was a RST
+    uint8_t synced          # no hole since the last message: requests can be matched in order
+    uint8_t line            # LinePhase, in IN_HEAD
+    uint8_t acked_known     # the other side has been heard to acknowledge
+    uint8_t overlong        # IN_HEAD: the head went beyond max_header and is not kept
+    uint16_t skip           # Tally, in SKIPPING and LOOKING
+    uint32_t base           # sequence number of offset 0
+    int64_t next            # offset of the next byte to deliver
+    int64_t end             # offset of the FIN or RST; -1 while not seen
+    int64_t acked           # highest offset that the other side has acknowledged
+    int64_t waiting_ns      # packet time since which delivery stands still, with bytes behind it; 0: it does not
+    Store store
+    uint64_t stored         # memory that it takes
+    # the message under way
+    uint8_t* held           # owned: its bytes so far, or those searched for a start
+    size_t held_size
+    size_t held_capacity
+    size_t scanned          # of held: searched already, in LOOKING
+    Head head
+    Body body
+    int64_t first_ns
+    int64_t last_ns
+    uint32_t first_ack      # acknowledgement number that came with its first byte
+    uint8_t has_ack         # ... unless it came without one
+    uint32_t first_seq      # sequence number of its first byte
+    uint64_t missing
+    uint64_t over           # bytes not kept as the message is over max_message
+    uint64_t id
+    uint32_t last_ack       # of the last request of this half
+    uint32_t ordinal        # how many requests before shared its acknowledgement number
+    uint64_t numbered       # requests given an id so far
+
+cdef struct Pending:        # a request that waits for its response
+    uint64_t id
+    uint32_t ack
+    uint8_t traits
+
+cdef struct Flow:
+    uint64_t hash
+    uint64_t[5] key
+    uint16_t[2] port        # of side 0 and 1, host order
+    uint8_t ipv6
+    uint8_t tunnel          # switched to another protocol: no more HTTP
+    uint8_t one_sided       # nobody waits for the other direction any more
+    uint8_t waiting         # on the list of flows with something that a timer has to end
+    uint8_t closing         # on the closing list
+    int64_t last_ns         # last packet
+    int64_t queued_ns       # its place in the idle list: at most last_ns
+    Flow* before            # idle list or closing list
+    Flow* behind
+    Flow* waiting_before
+    Flow* waiting_behind
+    Half[2] half            # half[0]: sent by the lower endpoint of the key
+    Pending* pending        # owned: a ring of requests without a final response
+    uint32_t pending_first
+    uint32_t pending_count
+    uint32_t pending_capacity
+
+cdef struct Chain:          # a doubly linked list of flows
+    Flow* head
+    Flow* tail
+
+cdef class FlowTable:
+    cdef Flow** slots       # owned: open addressing, linear probing, capacity a power of two
+    cdef uint64_t capacity
+    cdef readonly uint64_t count
+    cdef Chain idle         # least recently active first, nearly: see `touch`
+    cdef Chain closing      # both directions ended, oldest first
+    cdef Flow* waiting      # unordered
+    cdef Flow* find(self, const Packet* packet, int* side) noexcept nogil
+    cdef void place(self, Flow* flow) noexcept nogil
+    cdef bint grow(self) noexcept nogil
+    cdef Flow* add(self, const Packet* packet) noexcept nogil
+    cdef void remove(self, Flow* flow) noexcept nogil
+    cdef void requeue(self, Flow* flow) noexcept nogil
+    cdef void set_closing(self, Flow* flow) noexcept nogil
+    cdef void set_waiting(self, Flow* flow) noexcept nogil
+    cdef void clear_waiting(self, Flow* flow) noexcept nogil
+
+cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,
+                       uint8_t ipv6, uint32_t ack, uint32_t ordinal) noexcept nogil

@@ -1,0 +1,221 @@
+"""The flow table: one entry per connection, found by its two endpoints, in the order of its last activity.
+
+In: decoded packets.  Out: flows, and message ids.  Invariant: a map with a single owner; a flow is on exactly one of the
+idle and closing lists.
+"""
+
+from ipaddress import ip_address
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from assemble.decode cimport Packet
+
+
+cdef enum:
+    SLOTS_FIRST = 4096
+
+
+cdef inline uint64_t mixed(uint64_t state, uint64_t word) noexcept nogil:
+    """Fold one word into a hash: multiply and xor-shift, as in the finalisers of splitmix64 (Steele et al. 2014)."""
+    state = (state ^ word) * <uint64_t>0xBF58476D1CE4E5B9
+    state ^= state >> 29
+    state *= <uint64_t>0x94D049BB133111EB
+    return state ^ (state >> 32)
+
+
+cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,
+                       uint8_t ipv6, uint32_t ack, uint32_t ordinal) noexcept nogil:
+    """Return a message's id: a pure function of client, server, acknowledgement number and ordinal (DESIGN 5)."""
+    cdef uint64_t[4] words
+    cdef uint64_t state = 0x52696E6774617031   # 'Ringtap1'
+    memcpy(words, client, 16)
+    memcpy(&words[2], server, 16)
+    state = mixed(state, words[0])
+    state = mixed(state, words[1])
+    state = mixed(state, words[2])
+    state = mixed(state, words[3])
+    state = mixed(state, (<uint64_t>client_port << 32) | (<uint64_t>server_port << 8) | ipv6)
+    return mixed(state, (<uint64_t>ordinal << 32) | ack)
+
+
+def message_id(client, uint16_t client_port, server, uint16_t server_port, uint32_t ack, uint32_t ordinal=0):
+    """Return the id of the request that `client` sent with acknowledgement number `ack`; addresses as text or objects."""
+    here, there = (ip_address(a) for a in (client, server))
+    cdef bytes packed_here = here.packed.ljust(16, b"\0")
+    cdef bytes packed_there = there.packed.ljust(16, b"\0")
+    return identity(packed_here, client_port, packed_there, server_port, here.version == 6, ack, ordinal)
+
+
+cdef inline int make_key(const Packet* packet, uint64_t* key, uint64_t* hashed) noexcept nogil:
+    """Fill the key of a packet's flow, the same for both directions; return which side sent it."""
+    cdef int order = memcmp(packet.src, packet.dst, 16)
+    cdef int side = order > 0 or (order == 0 and packet.sport > packet.dport)
+    if side:
+        memcpy(key, packet.dst, 16)
+        memcpy(key + 2, packet.src, 16)
+        key[4] = (<uint64_t>packet.dport << 16) | packet.sport
+    else:
+        memcpy(key, packet.src, 16)
+        memcpy(key + 2, packet.dst, 16)
+        key[4] = (<uint64_t>packet.sport << 16) | packet.dport
+    key[4] |= <uint64_t>packet.ipv6 << 32
+    cdef uint64_t state = mixed(key[4], key[0] ^ (key[2] * <uint64_t>0x9E3779B97F4A7C15))
+    if packet.ipv6:
+        state = mixed(state, key[1])
+        state = mixed(state, key[3])
+    hashed[0] = state
+    return side
+
+
+cdef inline void unlink(Chain* chain, Flow* flow) noexcept nogil:
+    if flow.before != NULL:
+        flow.before.behind = flow.behind
+    else:
+        chain.head = flow.behind
+    if flow.behind != NULL:
+        flow.behind.before = flow.before
+    else:
+        chain.tail = flow.before
+
+
+cdef inline void link_last(Chain* chain, Flow* flow) noexcept nogil:
+    flow.before = chain.tail
+    flow.behind = NULL
+    if chain.tail != NULL:
+        chain.tail.behind = flow
+    else:
+        chain.head = flow
+    chain.tail = flow
+
+
+cdef class FlowTable:
+    """Flows by their endpoints; the flows' own memory (stores, held bytes) is its user's to free before `remove`."""
+
+    def __cinit__(self):
+        self.capacity = SLOTS_FIRST
+        self.slots = <Flow**>calloc(self.capacity, sizeof(Flow*))
+        if self.slots == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cdef uint64_t at
+        if self.slots != NULL:
+            for at in range(self.capacity):
+                free(self.slots[at])
+            free(self.slots)
+
+    cdef Flow* find(self, const Packet* packet, int* side) noexcept nogil:
+        """Return the packet's flow and which side sent it, or NULL."""
+        cdef uint64_t[5] key
+        cdef uint64_t hashed
+        side[0] = make_key(packet, key, &hashed)
+        cdef uint64_t at = hashed & (self.capacity - 1)
+        cdef Flow* flow = self.slots[at]
+        while flow != NULL:
+            if flow.hash == hashed and memcmp(flow.key, key, sizeof(key)) == 0:
+                return flow
+            at = (at + 1) & (self.capacity - 1)
+            flow = self.slots[at]
+        return NULL
+
+    cdef Flow* add(self, const Packet* packet) noexcept nogil:
+        """Make the packet's flow, which must not be there yet; NULL when memory is exhausted."""
+        cdef int side
+        if self.count * 2 >= self.capacity and not self.grow():
+            return NULL
+        cdef Flow* flow = <Flow*>calloc(1, sizeof(Flow))
+        if flow == NULL:
+            return NULL
+        side = make_key(packet, flow.key, &flow.hash)
+        flow.port[side] = packet.sport
+        flow.port[1 - side] = packet.dport
+        flow.ipv6 = packet.ipv6
+        flow.last_ns = flow.queued_ns = packet.ts_ns
+        for side in range(2):
+            flow.half[side].end = -1
+            flow.half[side].synced = 1
+        self.place(flow)
+        self.count += 1
+        link_last(&self.idle, flow)
+        return flow
+
+    cdef void place(self, Flow* flow) noexcept nogil:
+        cdef uint64_t at = flow.hash & (self.capacity - 1)
+        while self.slots[at] != NULL:
+            at = (at + 1) & (self.capacity - 1)
+        self.slots[at] = flow
+
+    cdef bint grow(self) noexcept nogil:
+        cdef Flow** old = self.slots
+        cdef uint64_t size = self.capacity
+        cdef uint64_t at
+        cdef Flow** slots = <Flow**>calloc(size * 2, sizeof(Flow*))
+        if slots == NULL:
+            return False
+        self.slots = slots
+        self.capacity = size * 2
+        for at in range(size):
+            if old[at] != NULL:
+                self.place(old[at])
+        free(old)
+        return True
+
+    cdef void remove(self, Flow* flow) noexcept nogil:
+        """Forget a flow and free it; the entries behind it in its probe run move up (no tombstones)."""
+        cdef uint64_t mask = self.capacity - 1
+        cdef uint64_t hole = flow.hash & mask
+        cdef uint64_t at
+        while self.slots[hole] != flow:
+            hole = (hole + 1) & mask
+        at = hole
+        while True:
+            at = (at + 1) & mask
+            if self.slots[at] == NULL:
+                break
+            # An entry may fill the hole unless its own place lies behind the hole, cyclically.
+            if ((at - (self.slots[at].hash & mask)) & mask) >= ((at - hole) & mask):
+                self.slots[hole] = self.slots[at]
+                hole = at
+        self.slots[hole] = NULL
+        self.count -= 1
+        unlink(&self.closing if flow.closing else &self.idle, flow)
+        self.clear_waiting(flow)
+        free(flow.pending)
+        free(flow)
+
+    cdef void requeue(self, Flow* flow) noexcept nogil:
+        """Move a flow that was active since it was queued to the end of the idle list: the order is mended lazily."""
+        unlink(&self.idle, flow)
+        flow.queued_ns = flow.last_ns
+        link_last(&self.idle, flow)
+
+    cdef void set_closing(self, Flow* flow) noexcept nogil:
+        """Move a flow whose directions have both ended to the closing list; it stays to absorb late repetitions."""
+        if not flow.closing:
+            unlink(&self.idle, flow)
+            flow.closing = 1
+            flow.queued_ns = flow.last_ns
+            link_last(&self.closing, flow)
+
+    cdef void set_waiting(self, Flow* flow) noexcept nogil:
+        """Put a flow on the list of those that a timer has to look at."""
+        if not flow.waiting:
+            flow.waiting = 1
+            flow.waiting_before = NULL
+            flow.waiting_behind = self.waiting
+            if self.waiting != NULL:
+                self.waiting.waiting_before = flow
+            self.waiting = flow
+
+    cdef void clear_waiting(self, Flow* flow) noexcept nogil:
+        """Take a flow off that list."""
+        if flow.waiting:
+            flow.waiting = 0
+            if flow.waiting_before != NULL:
+                flow.waiting_before.waiting_behind = flow.waiting_behind
+            else:
+                self.waiting = flow.waiting_behind
+            if flow.waiting_behind != NULL:
+                flow.waiting_behind.waiting_before = flow.waiting_before

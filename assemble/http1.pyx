@@ -1,0 +1,508 @@
+"""The HTTP/1.x framer: eats the in-order bytes of each half and hands whole messages to the sink (DESIGN 4, 5).
+
+In: bytes of one half at a time, holes, ends.  Out: messages.  Invariant: every byte taken is counted once, in a message
+or under the reason why it is in none; what comes out does not depend on where the bytes were cut.
+A message that lies in one segment is sent from where it is; longer ones are collected in `held`.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memchr, memcpy, memmove
+
+from assemble.flows cimport (
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_BODY, IN_HEAD, LOOKING, OPEN, PARTIAL, ROLE_CLIENT,
+    ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity,
+)
+from assemble.framing cimport (
+    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, FOUND, LINE_EMPTY, MORE,
+    NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, find_start, may_start,
+    parse_cut_head, parse_head, pass_body,
+)
+from assemble.pairing cimport TRAIT_NO_ACK, is_pending, matching_request, pop_request, push_request
+from assemble.records cimport (
+    FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, REQUEST, RESPONSE, MessageHeader,
+)
+from assemble.sink cimport MessageSink
+from assemble.tally cimport Tally, count
+
+
+cdef enum:
+    LF = 10
+    CR = 13
+    SP = 32
+    HELD_FIRST = 512
+    LOOK_MOST = 65536        # most bytes kept while looking; a start line is found within half of that
+
+
+cdef class Http1Framer:
+    """One for all flows: the state of each half lives in the flow."""
+
+    def __cinit__(self, MessageSink sink not None, uint64_t max_message, uint64_t max_header, bint responses):
+        self.sink = sink
+        self.max_message = max_message
+        self.max_header = max_header
+        self.responses = responses
+
+    cdef size_t take(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+        """Eat the next bytes of a half; returns how many: fewer than n only if it now awaits the other direction."""
+        cdef Half* half = &flow.half[side]
+        cdef Origin here = origin
+        cdef size_t done = 0
+        cdef size_t used
+        while done < n:
+            here.seq = origin.seq + <uint32_t>done
+            if half.phase == AT_START:
+                used = self.start(flow, side, p + done, n - done, here)
+            elif half.phase == IN_BODY:
+                used = self.more_body(flow, side, p + done, n - done, here)
+            elif half.phase == IN_HEAD:
+                used = self.more_head(flow, side, p + done, n - done, here)
+            elif half.phase == LOOKING:
+                used = self.look(flow, side, p + done, n - done, here)
+            elif half.phase == SKIPPING:
+                used = n - done
+                count(self.tally, half.skip, used)
+            else:
+                break
+            done += used
+        return done
+
+    cdef size_t start(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+        """Begin a message: the common case reads it whole and sends it from where it lies."""
+        cdef Half* half = &flow.half[side]
+        cdef size_t used = 0
+        cdef Verdict verdict
+        if p[0] == LF or (p[0] == CR and n > 1 and p[1] == LF):
+            used = 1 if p[0] == LF else 2
+            count(self.tally, Tally.skipped_blank_lines, used)
+            return used
+        self.begin(half, origin)
+        verdict = parse_head(p, n, &half.head)
+        if verdict == MORE:
+            half.phase = IN_HEAD
+            half.line = LINE_EMPTY
+            half.overlong = 0
+            return 0
+        if verdict == NOT_HTTP:
+            self.look_for_start(half, Tally.skipped_not_http)
+            count(self.tally, Tally.skipped_not_http, 1)
+            return 1
+        if half.head.head_len > self.max_header:
+            count(self.tally, Tally.skipped_long_header, half.head.head_len)
+            self.look_for_start(half, Tally.skipped_no_start)
+            return half.head.head_len
+        if verdict == FOUND:
+            verdict = self.decide(flow, side, False)
+        if half.phase == SKIPPING:     # responses are not wanted
+            return 0
+        if verdict == BAD_LENGTH:
+            count(self.tally, Tally.skipped_bad_length, half.head.head_len)
+            self.look_for_start(half, Tally.skipped_no_start)
+            return half.head.head_len
+        if verdict == MORE:
+            half.phase = AWAITING_PEER
+            self.keep(half, p, half.head.head_len)
+            return half.head.head_len
+        verdict = pass_body(&half.body, p + half.head.head_len, n - half.head.head_len, &used)
+        used += half.head.head_len
+        if verdict == MORE:
+            half.phase = IN_BODY
+            self.keep(half, p, used)
+        else:
+            self.dispatch(flow, side, p, used, verdict == FOUND)
+            if verdict == FOUND:
+                self.after_message(flow, side)
+            else:
+                self.look_for_start(half, Tally.skipped_no_start)
+        return used
+
+    cdef size_t more_head(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+        """Collect a head that does not lie in one segment."""
+        cdef Half* half = &flow.half[side]
+        cdef size_t end = find_head_end(p, n, &half.line)
+        cdef size_t used = end if end else n
+        cdef Verdict verdict
+        if half.overlong or half.held_size + used > self.max_header:
+            count(self.tally, Tally.skipped_long_header, half.held_size + used)
+            self.let_go(half)
+            half.overlong = 1
+            if end:
+                self.look_for_start(half, Tally.skipped_no_start)
+            return used
+        self.keep(half, p, used)
+        if half.head.start_len == 0 and not self.start_line_holds(half):
+            half.held_size -= used
+            self.give_up_head(half)
+            return 0
+        self.touch(half, origin)
+        if end == 0:
+            return used
+        if half.held_size <= 2:
+            count(self.tally, Tally.skipped_blank_lines, half.held_size)
+            self.let_go(half)
+            half.phase = AT_START
+            return used
+        verdict = parse_head(half.held, half.held_size, &half.head)
+        if verdict == FOUND:
+            verdict = self.decide(flow, side, False)
+        if half.phase == SKIPPING:
+            count(self.tally, half.skip, half.held_size)
+            self.let_go(half)
+        elif verdict == MORE:
+            half.phase = AWAITING_PEER
+        else:
+            self.head_ready(flow, side, verdict)
+        return used
+
+    cdef bint start_line_holds(self, Half* half) noexcept nogil:
+        """Tell whether the bytes held are a start line, or may still become one."""
+        if memchr(half.held, LF, half.held_size) == NULL:
+            return half.held_size > HELD_FIRST or may_start(half.held, half.held_size)
+        return half.held_size <= 2 and half.held[0] == CR or parse_cut_head(half.held, half.held_size, &half.head)
+
+    cdef void give_up_head(self, Half* half) noexcept nogil:
+        """What is held is no start line: look for one behind its first byte."""
+        half.phase = LOOKING
+        half.skip = Tally.skipped_not_http
+        half.scanned = 0
+        if half.held_size:
+            count(self.tally, half.skip, 1)
+            half.held_size -= 1
+            memmove(half.held, half.held + 1, half.held_size)
+
+    cdef void head_ready(self, Flow* flow, int side, Verdict verdict) noexcept nogil:
+        """Go on behind a head that lies in `held` and is decided."""
+        cdef Half* half = &flow.half[side]
+        if verdict == BAD_LENGTH:
+            count(self.tally, Tally.skipped_bad_length, half.held_size)
+            self.look_for_start(half, Tally.skipped_no_start)
+        elif half.body.kind == BODY_NONE:
+            self.dispatch(flow, side, half.held, half.held_size, True)
+            self.after_message(flow, side)
+        else:
+            half.phase = IN_BODY
+
+    cdef size_t more_body(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+        """Collect a body that does not lie in one segment."""
+        cdef Half* half = &flow.half[side]
+        cdef size_t used = 0
+        cdef Verdict verdict = pass_body(&half.body, p, n, &used)
+        if used:
+            self.touch(half, origin)
+            self.keep(half, p, used)
+        if verdict == MORE:
+            return used
+        self.dispatch(flow, side, half.held, half.held_size, verdict == FOUND)
+        if verdict == FOUND:
+            self.after_message(flow, side)
+        else:
+            self.look_for_start(half, Tally.skipped_no_start)
+        return used
+
+    cdef size_t look(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+        """Look for a message start; what may be the beginning of one is held until its start line is whole."""
+        cdef Half* half = &flow.half[side]
+        cdef size_t before = half.held_size
+        cdef size_t start = 0
+        cdef uint8_t wanted = 0
+        if half.role != ROLE_UNKNOWN:
+            wanted = REQUEST if half.role == ROLE_CLIENT else RESPONSE
+        if before == 0:
+            self.begin(half, origin)
+        self.keep(half, p, n)
+        if half.held_size != before + n:        # no memory
+            return n
+        if find_start(half.held, half.held_size, half.scanned, wanted, &start):
+            count(self.tally, half.skip, start)
+            if start >= before:
+                self.let_go(half)
+                half.phase = AT_START
+                return start - before
+            # It began in an earlier segment: that part is the beginning of its head.
+            half.held_size = before - start
+            memmove(half.held, half.held + start, half.held_size)
+            half.first_seq = origin.seq - <uint32_t>half.held_size
+            half.phase = IN_HEAD
+            half.overlong = 0
+            half.head.start_len = 0
+            half.line = LINE_EMPTY
+            find_head_end(half.held, half.held_size, &half.line)
+            return 0
+        start = half.held_size                  # a start line holds no control character but its line end
+        while start and (half.held[start - 1] >= SP or (start == half.held_size and half.held[start - 1] == CR)):
+            if half.held_size - start >= LOOK_MOST:
+                break
+            start -= 1
+        if start:
+            count(self.tally, half.skip, start)
+            half.held_size -= start
+            memmove(half.held, half.held + start, half.held_size)
+            self.begin(half, origin)
+        half.scanned = half.held_size
+        return n
+
+    cdef Verdict decide(self, Flow* flow, int side, bint force) noexcept nogil:
+        """Give the message whose head was read its id and its body's framing; MORE: the other direction has to tell.
+
+        With `force` it is decided by what is known.  May turn the half to SKIPPING, when responses are not wanted.
+        """
+        cdef Half* half = &flow.half[side]
+        cdef Half* other = &flow.half[1 - side]
+        if half.head.kind == REQUEST:
+            half.role = ROLE_CLIENT
+            if other.role == ROLE_UNKNOWN:
+                other.role = ROLE_SERVER
+            return self.decide_request(flow, side)
+        half.role = ROLE_SERVER
+        if other.role == ROLE_UNKNOWN:
+            other.role = ROLE_CLIENT
+        if not self.responses:
+            self.skip_rest(half, Tally.skipped_responses_off)
+            return FOUND
+        return self.decide_response(flow, side, force)
+
+    cdef Verdict decide_request(self, Flow* flow, int side) noexcept nogil:
+        cdef Half* half = &flow.half[side]
+        cdef uint8_t* client = <uint8_t*>(flow.key + 2 * side)
+        cdef uint8_t* server = <uint8_t*>(flow.key + 2 * (1 - side))
+        cdef uint8_t traits = half.head.traits
+        if half.numbered and half.last_ack == half.first_ack:
+            half.ordinal += 1
+        else:
+            half.ordinal = 0
+        half.numbered += 1
+        half.last_ack = half.first_ack
+        half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6, half.first_ack, half.ordinal)
+        begin_body(&half.head, 0, &half.body)
+        if half.body.kind == BODY_INVALID:
+            return BAD_LENGTH
+        if not half.has_ack:
+            traits |= TRAIT_NO_ACK
+        if self.responses and not push_request(flow, half.id, half.first_ack, traits):
+            self.out_of_memory = True
+        return FOUND
+
+    cdef Verdict decide_response(self, Flow* flow, int side, bint force) noexcept nogil:
+        cdef Half* half = &flow.half[side]
+        cdef uint8_t* server = <uint8_t*>(flow.key + 2 * side)
+        cdef uint8_t* client = <uint8_t*>(flow.key + 2 * (1 - side))
+        cdef Pending* request
+        cdef uint8_t traits = 0
+        cdef bint final = half.head.status >= 200 or half.head.status == 101
+        if flow.pending_count == 0 and not force and not flow.one_sided and self.request_may_come(flow, side):
+            return MORE
+        request = matching_request(flow, half.first_seq, half.synced)
+        half.synced = 1
+        if request != NULL:
+            half.id = request.id
+            traits = request.traits
+            if final:
+                pop_request(flow)
+        else:
+            half.id = identity(client, flow.port[1 - side], server, flow.port[side], flow.ipv6, half.first_seq, 0)
+            count(self.tally, Tally.responses_unpaired, 1)
+        begin_body(&half.head, traits, &half.body)
+        if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
+            flow.tunnel = 1
+        if final and flow.half[1 - side].phase == AWAITING_SWITCH:
+            flow.half[1 - side].phase = AT_START
+            if flow.tunnel:
+                self.skip_rest(&flow.half[1 - side], Tally.skipped_tunnel)
+        return FOUND
+
+    cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
+        """Tell whether the server had received bytes of its client, when it answered, that were not delivered here yet."""
+        cdef Half* client = &flow.half[1 - side]
+        if client.state == UNSEEN or client.state == PARTIAL:
+            return True
+        if client.state == CLOSED:
+            return False
+        return <int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
+
+    cdef void after_message(self, Flow* flow, int side) noexcept nogil:
+        """Stand at the next message's start, unless this one was the last that is HTTP."""
+        cdef Half* half = &flow.half[side]
+        half.phase = AT_START
+        if flow.tunnel and (half.head.kind == REQUEST or not half.head.status == 100):
+            self.skip_rest(half, Tally.skipped_tunnel)
+        elif (half.head.kind == REQUEST and half.head.traits & (TRAIT_CONNECT | TRAIT_UPGRADE) and self.responses
+                and not flow.one_sided and is_pending(flow, half.id)):
+            half.phase = AWAITING_SWITCH
+
+    cdef bint resume(self, Flow* flow, int side, bint force) noexcept nogil:
+        """Try again what awaited the other direction; True if the half can go on."""
+        cdef Half* half = &flow.half[side]
+        cdef Verdict verdict
+        if half.phase == AWAITING_SWITCH and force:
+            half.phase = AT_START
+            return True
+        if half.phase != AWAITING_PEER:
+            return False
+        verdict = self.decide(flow, side, force)
+        if verdict == MORE:
+            return False
+        self.head_ready(flow, side, verdict)
+        return True
+
+    cdef void pass_gap(self, Flow* flow, int side, uint64_t size) noexcept nogil:
+        """Go on behind bytes that are lost: step over them inside a body of known length, else look for a start."""
+        cdef Half* half = &flow.half[side]
+        cdef uint64_t inside
+        half.synced = 0
+        if half.phase == IN_BODY:
+            if half.body.kind == BODY_CLOSE or half.body.kind == BODY_LENGTH and size < half.body.remain or \
+                    half.body.kind == BODY_CHUNKED and half.body.phase == CHUNK_DATA and size < half.body.remain:
+                half.missing += size
+                if half.body.kind != BODY_CLOSE:
+                    half.body.remain -= size
+                return
+            inside = half.body.remain if half.body.kind == BODY_LENGTH else size
+            half.missing += inside
+            self.dispatch(flow, side, half.held, half.held_size, False)
+            if inside == size:
+                if half.body.kind == BODY_LENGTH:
+                    self.after_message(flow, side)
+                    return
+            self.look_for_start(half, Tally.skipped_no_start)
+        elif half.phase == IN_HEAD:
+            self.cut_head(flow, side, size)
+            self.look_for_start(half, Tally.skipped_no_start)
+        elif half.phase == LOOKING:
+            count(self.tally, half.skip, half.held_size)
+            self.look_for_start(half, Tally.skipped_no_start)
+        elif half.phase != SKIPPING:
+            self.look_for_start(half, Tally.skipped_no_start)
+
+    cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil:
+        """Send a head that will never be whole as an incomplete message, if at least its start line is there."""
+        cdef Half* half = &flow.half[side]
+        cdef Verdict verdict = BAD_LENGTH
+        if half.overlong:
+            return
+        if parse_cut_head(half.held, half.held_size, &half.head):
+            verdict = self.decide(flow, side, True)
+        if verdict == FOUND and half.phase != SKIPPING:
+            half.missing += missing
+            self.dispatch(flow, side, half.held, half.held_size, False)
+        else:
+            count(self.tally, half.skip if half.phase == SKIPPING else Tally.skipped_cut_start, half.held_size)
+            self.let_go(half)
+
+    cdef void finish(self, Flow* flow, int side, bint whole, uint64_t cut) noexcept nogil:
+        """End a half: `whole` if every byte up to a FIN was delivered; `cut` bytes at its end are known to be missing."""
+        cdef Half* half = &flow.half[side]
+        if half.phase == IN_BODY:
+            half.missing += half.body.remain if half.body.kind == BODY_LENGTH else cut
+            self.dispatch(flow, side, half.held, half.held_size,
+                          whole and half.body.kind == BODY_CLOSE and half.missing == 0)
+        elif half.phase == IN_HEAD:
+            self.cut_head(flow, side, cut)
+        elif half.phase == LOOKING:
+            count(self.tally, half.skip, half.held_size)
+        self.let_go(half)
+        if half.phase != SKIPPING:
+            self.skip_rest(half, Tally.skipped_after_close)
+
+    cdef void dispatch(self, Flow* flow, int side, const uint8_t* p, size_t n, bint complete) noexcept nogil:
+        """Send the message under way, whose n bytes present begin at p, and forget what was held of it."""
+        cdef Half* half = &flow.half[side]
+        cdef MessageHeader header
+        if n > self.max_message:
+            count(self.tally, Tally.skipped_over_limit, n - self.max_message)
+            half.over += n - self.max_message
+            n = <size_t>self.max_message
+        half.missing += half.over
+        complete = complete and half.missing == 0
+        header.id = half.id
+        header.first_ns = half.first_ns
+        header.last_ns = half.last_ns
+        memcpy(header.src, flow.key + 2 * side, 16)
+        memcpy(header.dst, flow.key + 2 * (1 - side), 16)
+        header.sport = flow.port[side]
+        header.dport = flow.port[1 - side]
+        header.kind = half.head.kind
+        header.status = half.head.status
+        header.flags = (FLAG_COMPLETE if complete else 0) | (FLAG_IPV6 if flow.ipv6 else 0)
+        header.method_len = half.head.method_len
+        header.target_at = half.head.target_at
+        header.target_len = half.head.target_len
+        header.start_len = half.head.start_len
+        header.head_len = half.head.head_len if half.head.head_len < n else n
+        header.total = n
+        header.missing = half.missing
+        if header.kind == RESPONSE and header.status < 200 and header.status != 101:
+            header.flags |= FLAG_INTERIM
+            count(self.tally, Tally.responses_interim, 1)
+        count(self.tally, Tally.messages, 1)
+        count(self.tally, Tally.messages_complete if complete else Tally.messages_incomplete, 1)
+        count(self.tally, Tally.requests if header.kind == REQUEST else Tally.responses, 1)
+        count(self.tally, Tally.bytes_in_messages, n)
+        if not self.sink.put(flow.hash, &header, p):
+            self.out_of_memory = True
+        self.let_go(half)
+
+    cdef void begin(self, Half* half, Origin origin) noexcept nogil:
+        """Note where a message begins."""
+        half.first_ns = half.last_ns = origin.ts_ns
+        half.first_ack = origin.ack
+        half.first_seq = origin.seq
+        half.has_ack = origin.has_ack
+        half.missing = 0
+        half.over = 0
+        half.head.start_len = 0
+
+    cdef void touch(self, Half* half, Origin origin) noexcept nogil:
+        """Widen the message's time to a further segment; segments may come in any order."""
+        if origin.ts_ns > half.last_ns:
+            half.last_ns = origin.ts_ns
+        if origin.ts_ns < half.first_ns:
+            half.first_ns = origin.ts_ns
+
+    cdef void keep(self, Half* half, const uint8_t* p, size_t n) noexcept nogil:
+        """Append to what is held; beyond max_message, or without memory, bytes are counted instead."""
+        cdef size_t kept = n
+        cdef size_t room
+        cdef uint8_t* grown
+        if half.held_size + n > self.max_message:
+            kept = <size_t>(self.max_message - half.held_size) if half.held_size < self.max_message else 0
+        if half.held_size + kept > half.held_capacity:
+            room = half.held_size + kept
+            if half.phase == IN_BODY and half.body.kind == BODY_LENGTH and half.body.remain < room:
+                room += half.body.remain
+            elif half.held_capacity:
+                room += room // 2
+            if room < HELD_FIRST:
+                room = HELD_FIRST
+            grown = <uint8_t*>realloc(half.held, room)
+            if grown == NULL:
+                kept = 0
+                self.out_of_memory = True
+            else:
+                count(self.tally, Tally.bytes_held, room - half.held_capacity)
+                half.held = grown
+                half.held_capacity = room
+        memcpy(half.held + half.held_size, p, kept)
+        half.held_size += kept
+        half.over += n - kept
+        count(self.tally, Tally.skipped_over_limit, n - kept)
+
+    cdef void let_go(self, Half* half) noexcept nogil:
+        """Forget what is held."""
+        if half.held_capacity:
+            free(half.held)
+            count(self.tally, Tally.bytes_held, 0 - <uint64_t>half.held_capacity)
+            half.held = NULL
+            half.held_capacity = 0
+        half.held_size = 0
+
+    cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil:
+        """Drop what is held, which is counted already, and look for the next message start."""
+        self.let_go(half)
+        half.phase = LOOKING
+        half.skip = reason
+        half.scanned = 0
+
+    cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil:
+        """Count everything that is still to come under one reason."""
+        half.phase = SKIPPING
+        half.skip = reason

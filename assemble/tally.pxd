@@ -1,0 +1,67 @@
+"""The assembler's counters, named once: the compiled core counts by number, everybody else reads the same names."""
+
+from libc.stdint cimport uint64_t
+
+
+cpdef enum Tally:
+    # frames: decoded + every refusal = frames taken from the ring
+    frames_decoded
+    refused_link_header       # too short for its link layer, or an unknown link type
+    refused_not_ip            # ARP, LLDP and whatever else is neither IPv4 nor IPv6
+    refused_ip_header         # a length or version field that cannot be
+    refused_ip_fragment
+    refused_not_tcp
+    refused_tcp_header
+    refused_port              # TCP, but neither port is watched
+    # segments: the classes add up to segments_data
+    segments_data             # with payload
+    segments_control          # without
+    segments_in_order
+    segments_reordered        # early: waits for what is before it
+    segments_duplicate        # nothing new in it
+    segments_overlapping      # some new, some already seen
+    segments_after_close      # beyond a FIN or RST
+    segments_out_of_window    # further ahead than any window allows
+    # payload bytes: in messages + duplicate + every skip = bytes_payload
+    bytes_payload
+    bytes_in_messages
+    bytes_duplicate
+    skipped_not_http          # in step, but no message starts there
+    skipped_no_start          # joined late or behind a hole: looking for the next message start
+    skipped_bad_length        # a header block whose Content-Length or Transfer-Encoding is invalid
+    skipped_blank_lines       # empty lines before a start line (RFC 9112 2.2)
+    skipped_cut_start         # a start line that was never finished
+    skipped_tunnel            # after 101 or a successful CONNECT
+    skipped_after_close
+    skipped_out_of_window
+    skipped_over_limit        # of a message beyond max_message
+    skipped_long_header       # a header block beyond max_header
+    skipped_responses_off     # responses are not wanted
+    skipped_evicted           # given up to stay within memory
+    # holes
+    holes                     # declared lost
+    bytes_missing             # in them
+    bytes_conflicting         # overlapped with other content; the bytes first seen were kept
+    bytes_cut_by_snap_length
+    # messages: complete + incomplete = messages
+    messages
+    messages_complete
+    messages_incomplete
+    requests
+    responses
+    responses_interim         # of the responses: 1xx
+    responses_unpaired        # of the responses: no request was seen for them
+    # flows
+    flows
+    flows_now                 # a level
+    flows_evicted
+    flows_idle                # ended by idle_timeout
+    bytes_held                # a level: reassembly and unfinished messages
+    bytes_held_peak
+    # not a counter: their number
+    TALLIES
+
+
+cdef inline void count(uint64_t* tally, int which, uint64_t amount) noexcept nogil:
+    """Add to one counter."""
+    tally[which] += amount
