@@ -62,4 +62,6 @@ cdef size_t find_head_end(const uint8_t* p, size_t n, uint8_t* phase) noexcept n
 cdef bint may_start(const uint8_t* p, size_t n) noexcept nogil
 cdef void begin_body(const Head* head, uint8_t request_traits, Body* body) noexcept nogil
 cdef Verdict pass_body(Body* body, const uint8_t* p, size_t n, size_t* used) noexcept nogil
-cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted, size_t* start) noexcept nogil
+
+cdef inline bint is_digit(uint8_t c) noexcept nogil:
+    return 48 <= c <= 57

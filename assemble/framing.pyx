@@ -10,9 +10,6 @@ from libc.string cimport memchr, memcmp, memset
 from assemble.records cimport REQUEST, RESPONSE
 
 
-cdef extern from "<string.h>" nogil:
-    void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
-
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char* a, const char* b, size_t n)
 
@@ -22,7 +19,6 @@ cdef enum:
     SP = 32
     TAB = 9
     COLON = 58
-    LINE_LOOKBACK = 32768   # a request line longer than this is not found when looking for a start
 
 cdef uint64_t LENGTH_MOST = <uint64_t>1 << 62
 
@@ -31,14 +27,6 @@ cdef uint8_t[256] IS_TOKEN
 memset(IS_TOKEN, 0, 256)
 for _byte in bytearray(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"):
     IS_TOKEN[<uint8_t>_byte] = 1
-
-
-cdef inline bint is_digit(uint8_t c) noexcept nogil:
-    return 48 <= c <= 57
-
-
-cdef inline bint is_upper(uint8_t c) noexcept nogil:
-    return 65 <= c <= 90
 
 
 cdef inline bint is_space(uint8_t c) noexcept nogil:
@@ -342,54 +330,3 @@ cdef inline int hex_value(uint8_t c) noexcept nogil:
         return c - 48
     c |= 32
     return c - 87 if 97 <= c <= 102 else -1
-
-
-cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted, size_t* start) noexcept nogil:
-    """Look for the first message start in p[0:n], of which `scanned` bytes were searched before.
-
-    `wanted` is REQUEST, RESPONSE or 0 for either.  Stricter than parse_head, as the bytes before are unknown: a whole
-    start line of HTTP/1.0 or 1.1, and a method of capital letters.
-    """
-    cdef const uint8_t* hit
-    cdef size_t at = scanned - 16 if scanned > 16 else 0
-    while at < n:
-        hit = <const uint8_t*>memmem(p + at, n - at, b"HTTP/1.", 7)
-        if hit == NULL or hit + 8 >= p + n:
-            return False
-        at = hit - p
-        if wanted != REQUEST and is_status_line(hit, n - at):
-            start[0] = at
-            return True
-        if wanted != RESPONSE and request_line_before(p, at, n, start):
-            return True
-        at += 7
-    return False
-
-
-cdef bint is_status_line(const uint8_t* p, size_t n) noexcept nogil:
-    return (n > 12 and (p[7] == 48 or p[7] == 49) and p[8] == SP and 49 <= p[9] <= 57 and is_digit(p[10])
-            and is_digit(p[11]) and (p[12] == SP or p[12] == CR or p[12] == LF))
-
-
-cdef bint request_line_before(const uint8_t* p, size_t version, size_t n, size_t* start) noexcept nogil:
-    """Walk back from an HTTP version to the method of its request line; the line has to be whole."""
-    cdef size_t at = version
-    cdef size_t lowest = version - LINE_LOOKBACK if version > LINE_LOOKBACK else 0
-    cdef size_t method_end
-    if version < 4 or not (p[version + 7] == 48 or p[version + 7] == 49) or p[version - 1] != SP:
-        return False
-    if not (p[version + 8] == LF or (p[version + 8] == CR and version + 9 < n and p[version + 9] == LF)):
-        return False
-    at = version - 1
-    while at > lowest and p[at - 1] > SP:
-        at -= 1
-    if at == version - 1 or at == lowest or p[at - 1] != SP:
-        return False
-    method_end = at - 1
-    at = method_end
-    while at > lowest and is_upper(p[at - 1]) and method_end - at < 20:
-        at -= 1
-    if method_end - at < 3:
-        return False
-    start[0] = at
-    return True

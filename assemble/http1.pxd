@@ -3,24 +3,14 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from assemble.flows cimport Flow, Half
+from assemble.collect cimport Collector, Origin
 from assemble.framing cimport Verdict
-from assemble.sink cimport MessageSink
 from assemble.tally cimport Tally
 
 
-cdef struct Origin:          # where a run of in-order bytes came from
-    int64_t ts_ns
-    uint32_t ack
-    uint32_t seq             # of its first byte
-    uint8_t has_ack          # False in a SYN with data (TCP Fast Open)
-
-cdef class Http1Framer:
-    cdef MessageSink sink
-    cdef uint64_t* tally     # borrowed: the assembler's counters
-    cdef uint64_t max_message
+cdef class Http1Framer(Collector):
     cdef uint64_t max_header
     cdef bint responses
-    cdef bint out_of_memory  # a message could not be stored; the assembler raises
     cdef size_t take(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil
     cdef bint resume(self, Flow* flow, int side, bint force) noexcept nogil
     cdef void pass_gap(self, Flow* flow, int side, uint64_t size) noexcept nogil
@@ -34,15 +24,10 @@ cdef class Http1Framer:
     cdef bint start_line_holds(self, Half* half) noexcept nogil
     cdef void give_up_head(self, Half* half) noexcept nogil
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil
-    cdef void touch(self, Half* half, Origin origin) noexcept nogil
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil
     cdef Verdict decide(self, Flow* flow, int side, bint force) noexcept nogil
     cdef Verdict decide_request(self, Flow* flow, int side) noexcept nogil
     cdef Verdict decide_response(self, Flow* flow, int side, bint force) noexcept nogil
     cdef void after_message(self, Flow* flow, int side) noexcept nogil
-    cdef void begin(self, Half* half, Origin origin) noexcept nogil
-    cdef void keep(self, Half* half, const uint8_t* p, size_t n) noexcept nogil
-    cdef void let_go(self, Half* half) noexcept nogil
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil
     cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil
-    cdef void dispatch(self, Flow* flow, int side, const uint8_t* p, size_t n, bint complete) noexcept nogil

@@ -2,12 +2,11 @@
 
 In: bytes of one half at a time, holes, ends.  Out: messages.  Invariant: every byte taken is counted once, in a message
 or under the reason why it is in none; what comes out does not depend on where the bytes were cut.
-A message that lies in one segment is sent from where it is; longer ones are collected in `held`.
+A message that lies in one segment is sent from where it is; longer ones are collected (assemble/collect.pyx).
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memchr, memcpy, memmove
+from libc.string cimport memchr, memmove
 
 from assemble.flows cimport (
     AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_BODY, IN_HEAD, LOOKING, OPEN, PARTIAL, ROLE_CLIENT,
@@ -15,31 +14,27 @@ from assemble.flows cimport (
 )
 from assemble.framing cimport (
     BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, FOUND, LINE_EMPTY, MORE,
-    NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, find_start, may_start,
+    NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, may_start,
     parse_cut_head, parse_head, pass_body,
 )
 from assemble.pairing cimport TRAIT_NO_ACK, is_pending, matching_request, pop_request, push_request
-from assemble.records cimport (
-    FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, REQUEST, RESPONSE, MessageHeader,
-)
+from assemble.records cimport REQUEST, RESPONSE
 from assemble.sink cimport MessageSink
+from assemble.starts cimport find_start, possible_start
 from assemble.tally cimport Tally, count
 
 
 cdef enum:
     LF = 10
     CR = 13
-    SP = 32
-    HELD_FIRST = 512
-    LOOK_MOST = 65536        # most bytes kept while looking; a start line is found within half of that
+    PATIENT_BYTES = 512     # a start line longer than this is not looked at again with each segment
 
 
-cdef class Http1Framer:
+cdef class Http1Framer(Collector):
     """One for all flows: the state of each half lives in the flow."""
 
-    def __cinit__(self, MessageSink sink not None, uint64_t max_message, uint64_t max_header, bint responses):
-        self.sink = sink
-        self.max_message = max_message
+    def __init__(self, MessageSink sink not None, uint64_t max_message, uint64_t max_header, bint responses):
+        super().__init__(sink, max_message)
         self.max_header = max_header
         self.responses = responses
 
@@ -157,7 +152,7 @@ cdef class Http1Framer:
     cdef bint start_line_holds(self, Half* half) noexcept nogil:
         """Tell whether the bytes held are a start line, or may still become one."""
         if memchr(half.held, LF, half.held_size) == NULL:
-            return half.held_size > HELD_FIRST or may_start(half.held, half.held_size)
+            return half.held_size > PATIENT_BYTES or may_start(half.held, half.held_size)
         return half.held_size <= 2 and half.held[0] == CR or parse_cut_head(half.held, half.held_size, &half.head)
 
     cdef void give_up_head(self, Half* half) noexcept nogil:
@@ -207,8 +202,6 @@ cdef class Http1Framer:
         cdef uint8_t wanted = 0
         if half.role != ROLE_UNKNOWN:
             wanted = REQUEST if half.role == ROLE_CLIENT else RESPONSE
-        if before == 0:
-            self.begin(half, origin)
         self.keep(half, p, n)
         if half.held_size != before + n:        # no memory
             return n
@@ -228,15 +221,12 @@ cdef class Http1Framer:
             half.line = LINE_EMPTY
             find_head_end(half.held, half.held_size, &half.line)
             return 0
-        start = half.held_size                  # a start line holds no control character but its line end
-        while start and (half.held[start - 1] >= SP or (start == half.held_size and half.held[start - 1] == CR)):
-            if half.held_size - start >= LOOK_MOST:
-                break
-            start -= 1
+        start = possible_start(half.held, half.held_size)
         if start:
             count(self.tally, half.skip, start)
             half.held_size -= start
             memmove(half.held, half.held + start, half.held_size)
+        if start >= before:
             self.begin(half, origin)
         half.scanned = half.held_size
         return n
@@ -284,6 +274,7 @@ cdef class Http1Framer:
 
     cdef Verdict decide_response(self, Flow* flow, int side, bint force) noexcept nogil:
         cdef Half* half = &flow.half[side]
+        cdef Half* other = &flow.half[1 - side]
         cdef uint8_t* server = <uint8_t*>(flow.key + 2 * side)
         cdef uint8_t* client = <uint8_t*>(flow.key + 2 * (1 - side))
         cdef Pending* request
@@ -304,10 +295,10 @@ cdef class Http1Framer:
         begin_body(&half.head, traits, &half.body)
         if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
             flow.tunnel = 1
-        if final and flow.half[1 - side].phase == AWAITING_SWITCH:
-            flow.half[1 - side].phase = AT_START
-            if flow.tunnel:
-                self.skip_rest(&flow.half[1 - side], Tally.skipped_tunnel)
+        if final and other.phase == AWAITING_SWITCH:
+            other.phase = AT_START
+        if flow.tunnel and other.phase == AT_START:
+            self.skip_rest(other, Tally.skipped_tunnel)
         return FOUND
 
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
@@ -402,98 +393,6 @@ cdef class Http1Framer:
         self.let_go(half)
         if half.phase != SKIPPING:
             self.skip_rest(half, Tally.skipped_after_close)
-
-    cdef void dispatch(self, Flow* flow, int side, const uint8_t* p, size_t n, bint complete) noexcept nogil:
-        """Send the message under way, whose n bytes present begin at p, and forget what was held of it."""
-        cdef Half* half = &flow.half[side]
-        cdef MessageHeader header
-        if n > self.max_message:
-            count(self.tally, Tally.skipped_over_limit, n - self.max_message)
-            half.over += n - self.max_message
-            n = <size_t>self.max_message
-        half.missing += half.over
-        complete = complete and half.missing == 0
-        header.id = half.id
-        header.first_ns = half.first_ns
-        header.last_ns = half.last_ns
-        memcpy(header.src, flow.key + 2 * side, 16)
-        memcpy(header.dst, flow.key + 2 * (1 - side), 16)
-        header.sport = flow.port[side]
-        header.dport = flow.port[1 - side]
-        header.kind = half.head.kind
-        header.status = half.head.status
-        header.flags = (FLAG_COMPLETE if complete else 0) | (FLAG_IPV6 if flow.ipv6 else 0)
-        header.method_len = half.head.method_len
-        header.target_at = half.head.target_at
-        header.target_len = half.head.target_len
-        header.start_len = half.head.start_len
-        header.head_len = half.head.head_len if half.head.head_len < n else n
-        header.total = n
-        header.missing = half.missing
-        if header.kind == RESPONSE and header.status < 200 and header.status != 101:
-            header.flags |= FLAG_INTERIM
-            count(self.tally, Tally.responses_interim, 1)
-        count(self.tally, Tally.messages, 1)
-        count(self.tally, Tally.messages_complete if complete else Tally.messages_incomplete, 1)
-        count(self.tally, Tally.requests if header.kind == REQUEST else Tally.responses, 1)
-        count(self.tally, Tally.bytes_in_messages, n)
-        if not self.sink.put(flow.hash, &header, p):
-            self.out_of_memory = True
-        self.let_go(half)
-
-    cdef void begin(self, Half* half, Origin origin) noexcept nogil:
-        """Note where a message begins."""
-        half.first_ns = half.last_ns = origin.ts_ns
-        half.first_ack = origin.ack
-        half.first_seq = origin.seq
-        half.has_ack = origin.has_ack
-        half.missing = 0
-        half.over = 0
-        half.head.start_len = 0
-
-    cdef void touch(self, Half* half, Origin origin) noexcept nogil:
-        """Widen the message's time to a further segment; segments may come in any order."""
-        if origin.ts_ns > half.last_ns:
-            half.last_ns = origin.ts_ns
-        if origin.ts_ns < half.first_ns:
-            half.first_ns = origin.ts_ns
-
-    cdef void keep(self, Half* half, const uint8_t* p, size_t n) noexcept nogil:
-        """Append to what is held; beyond max_message, or without memory, bytes are counted instead."""
-        cdef size_t kept = n
-        cdef size_t room
-        cdef uint8_t* grown
-        if half.held_size + n > self.max_message:
-            kept = <size_t>(self.max_message - half.held_size) if half.held_size < self.max_message else 0
-        if half.held_size + kept > half.held_capacity:
-            room = half.held_size + kept
-            if half.phase == IN_BODY and half.body.kind == BODY_LENGTH and half.body.remain < room:
-                room += half.body.remain
-            elif half.held_capacity:
-                room += room // 2
-            if room < HELD_FIRST:
-                room = HELD_FIRST
-            grown = <uint8_t*>realloc(half.held, room)
-            if grown == NULL:
-                kept = 0
-                self.out_of_memory = True
-            else:
-                count(self.tally, Tally.bytes_held, room - half.held_capacity)
-                half.held = grown
-                half.held_capacity = room
-        memcpy(half.held + half.held_size, p, kept)
-        half.held_size += kept
-        half.over += n - kept
-        count(self.tally, Tally.skipped_over_limit, n - kept)
-
-    cdef void let_go(self, Half* half) noexcept nogil:
-        """Forget what is held."""
-        if half.held_capacity:
-            free(half.held)
-            count(self.tally, Tally.bytes_held, 0 - <uint64_t>half.held_capacity)
-            half.held = NULL
-            half.held_capacity = 0
-        half.held_size = 0
 
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil:
         """Drop what is held, which is counted already, and look for the next message start."""

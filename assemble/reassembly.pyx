@@ -9,12 +9,13 @@ response whose request has not been delivered, a request to switch protocols who
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove
 
+from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
     AWAITING_PEER, AWAITING_SWITCH, CLOSED, LOOKING, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, UNSEEN, Flow, FlowTable,
     Half, Stored,
 )
-from assemble.http1 cimport Http1Framer, Origin
+from assemble.http1 cimport Http1Framer
 from assemble.store cimport Added, store_add, store_clear, store_drop_first
 from assemble.tally cimport Tally, count
 
@@ -245,36 +246,38 @@ cdef class Reassembler:
         store_drop_first(&half.store)
 
     cdef bint drain(self, Flow* flow, int side) noexcept nogil:
-        """Deliver what is stored and due; True if anything moved."""
+        """Deliver one stored entry if it is due; True if anything moved."""
         cdef Half* half = &flow.half[side]
         cdef Stored* entry
         cdef Origin origin
         cdef uint32_t used
-        cdef bint moved = False
-        while half.state == OPEN and half.store.count and not awaits(half):
-            entry = &half.store.slots[half.store.first]
-            if entry.at != half.next:
-                break
-            origin.ts_ns = entry.ts_ns
-            origin.ack = entry.ack
-            origin.has_ack = entry.has_ack
-            origin.seq = half.base + <uint32_t>half.next
-            used = <uint32_t>self.framer.take(flow, side, entry.data, entry.size, origin)
-            half.next += used
-            half.waiting_ns = 0
-            moved = moved or used > 0
-            if used == entry.size:
-                self.drop_first(half)
-            else:
-                entry.at += used
-                entry.size -= used
-                half.stored -= used
-                count(self.tally, Tally.bytes_held, 0 - <uint64_t>used)
-                memmove(entry.data, entry.data + used, entry.size)
-        return moved
+        if half.state != OPEN or half.store.count == 0 or awaits(half):
+            return False
+        entry = &half.store.slots[half.store.first]
+        if entry.at != half.next:
+            return False
+        origin.ts_ns = entry.ts_ns
+        origin.ack = entry.ack
+        origin.has_ack = entry.has_ack
+        origin.seq = half.base + <uint32_t>half.next
+        used = <uint32_t>self.framer.take(flow, side, entry.data, entry.size, origin)
+        half.next += used
+        half.waiting_ns = 0
+        if used == entry.size:
+            self.drop_first(half)
+        else:
+            entry.at += used
+            entry.size -= used
+            half.stored -= used
+            count(self.tally, Tally.bytes_held, 0 - <uint64_t>used)
+            memmove(entry.data, entry.data + used, entry.size)
+        return used > 0
 
     cdef void settle(self, Flow* flow) noexcept nogil:
-        """Let both halves go on as far as what is known allows; each may free the other."""
+        """Let both halves go on as far as what is known allows; each may free the other.
+
+        They take turns, entry by entry, so that requests and responses meet as they did on the wire.
+        """
         cdef bint moved = True
         cdef int side
         while moved:
