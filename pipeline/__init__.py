@@ -1,0 +1,1 @@
+"""What the user meets: command line, configuration, supervisor, ledger.  Imports all stages."""

@@ -150,9 +150,7 @@ def frames_in(file: Path) -> int:
 def spark(values: list[int], width: int = 20) -> str:
     """Return a curve as text: `width` medians, in MiB."""
     step = max(1, len(values) // width)
-    return " ".join(
-        f"{statistics.median(values[at : at + step]) / 1024:.0f}" for at in range(0, len(values), step)
-    )
+    return " ".join(f"{statistics.median(values[at : at + step]) / 1024:.0f}" for at in range(0, len(values), step))
 
 
 def report_run(path: str, file: Path, note: dict[str, int]) -> dict:
@@ -174,9 +172,7 @@ def report_run(path: str, file: Path, note: dict[str, int]) -> dict:
 def main() -> None:
     """Record, run, compare, print."""
     options = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
-    options.add_argument(
-        "--exchanges", type=int, default=1_000_000, help="of the short file; the long one has 3 times"
-    )
+    options.add_argument("--exchanges", type=int, default=1_000_000, help="of the short file; the long one has 3 times")
     options.add_argument("--rounds", type=int, default=5, help="alternating rounds (default %(default)s)")
     options.add_argument("--paths", default=",".join(GOALS), help="which paths (default %(default)s)")
     chosen = options.parse_args()
@@ -199,9 +195,7 @@ def main() -> None:
         ratio = slopes[path] / slopes["tcpdump"]
         goal = GOALS.get(path)
         verdict = "" if goal is None else f"{goal:>6.0f}  {'met' if ratio <= goal else 'MISSED'}"
-        print(
-            f"{path:<10}{medians[path][0]:>9.2f}{medians[path][1]:>9.2f}{slopes[path]:>8.2f}{ratio:>10.2f}{verdict}"
-        )
+        print(f"{path:<10}{medians[path][0]:>9.2f}{medians[path][1]:>9.2f}{slopes[path]:>8.2f}{ratio:>10.2f}{verdict}")
     runs = {path: report_run(path, *files[1]) for path in paths[1:]}
     result = FOLDER / f"result-{time.strftime('%Y%m%d-%H%M%S')}.json"
     result.write_text(json.dumps({"walls_s": walls, "slopes_s": slopes, "runs": runs}, indent=1))

@@ -1,0 +1,195 @@
+"""The command line: options in, exit code out; all work is done by the modules that the commands call."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, cast
+
+import typer
+
+from capture.errors import ConfigError, MirrorError
+from pipeline.terminal import Terminal, start_logging
+
+USAGE_EXIT_CODE: Final = 2
+USAGE_ERROR: Final = cast(type[Exception], typer.BadParameter.__base__)  # typer names only some of its children
+
+app = typer.Typer(
+    help="Mirror HTTP traffic from capture files, with nothing lost in silence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class LogStyle(StrEnum):
+    """How log lines look."""
+
+    plain = "plain"
+    json = "json"
+
+
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The TOML configuration.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, like output.0.address=[::1]:24224."),
+]
+LedgerPath = Annotated[
+    Path | None,
+    typer.Option("--ledger", metavar="FILE", help='Write the ledger as JSON; "-" is standard output.'),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything was lost, counted or not.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong: no progress, no ledger.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also say what is of use to a developer.")]
+Style = Annotated[LogStyle, typer.Option("--log-format", help="Log lines for people, or JSON objects.")]
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    set_: Overrides = None,
+    ledger: LedgerPath = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_format: Style = LogStyle.plain,
+) -> None:
+    """Run the main job: input, messages, outputs; prints the ledger at the end."""
+    from pipeline.run import Telling
+    from pipeline.run import run as run_job
+    from pipeline.settings import load
+
+    terminal = _terminal(quiet, verbose, log_format)
+    job = load(config, set_ or ())
+    raise typer.Exit(run_job(job, Telling(terminal, ledger, strict, quiet)))
+
+
+@app.command()
+def check(config: ConfigPath, set_: Overrides = None) -> None:
+    """Check a configuration, and say in plain words what would be captured and sent where."""
+    from pipeline.explain import explain
+    from pipeline.settings import load
+
+    for line in explain(load(config, set_ or ())):
+        typer.echo(line)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("mirror.toml"),
+) -> None:
+    """Write a commented configuration; never overwrites a file."""
+    from pipeline.template import template
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except FileExistsError as error:
+        raise ConfigError(f"{path}: exists already and is left as it is; write another name") from error
+    except OSError as error:
+        raise MirrorError(f"{path}: cannot be written: {error.strerror}") from error
+    typer.echo(f"{path} written; next: pipeline check --config {path}")
+
+
+@app.command()
+def receive(
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Port 0: any free port.")] = "127.0.0.1:24224",
+    to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.jsonl|-|null", help="Where to; may be given several times."),
+    ] = None,
+    set_: Overrides = None,
+    ledger: LedgerPath = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_format: Style = LogStyle.plain,
+) -> None:
+    """Be the far side: take messages over TCP and store them, until Ctrl-C."""
+    from pipeline.run import Telling
+    from pipeline.run import run as run_job
+    from pipeline.settings import build
+
+    if not to:
+        raise ConfigError('--to: missing; write a file name, "-" for standard output, or "null"')
+    terminal = _terminal(quiet, verbose, log_format)
+    tables = {"input": {"type": "tcp", "listen": listen}, "output": [_output(each) for each in to]}
+    job = build(tables, "receive", set_ or ())
+    raise typer.Exit(run_job(job, Telling(terminal, ledger, strict, quiet)))
+
+
+def _output(to: str) -> dict[str, str]:
+    if to in {"-", "null"}:
+        return {"type": "stdout" if to == "-" else "null"}
+    if "://" in to:
+        raise ConfigError(f'--to {to}: only files so far; write a file name, "-" or "null"')
+    return {"type": "file", "path": to}
+
+
+@app.command()
+def inspect(
+    file: Annotated[str, typer.Argument(help='A capture file; "-" is standard input.')],
+    port: Annotated[list[int] | None, typer.Option(help="TCP ports of the servers; default: all.")] = None,
+    frame: Annotated[int | None, typer.Option(min=1, help="Explain this frame, counted from 1.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per message.")] = False,
+) -> None:
+    """List the messages of a capture, its flows and its ledger; or explain one frame."""
+    from pipeline.dissection import explain_frame
+    from pipeline.inspection import inspect as inspect_file
+
+    terminal = _terminal(False, False, LogStyle.plain)
+    if frame is not None:
+        explain_frame(file, port or (), frame, sys.stdout)
+    else:
+        inspect_file(file, port or (), json, sys.stdout, terminal)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as distribution_version
+
+        typer.echo(f"ringtap {distribution_version('ringtap')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def _terminal(quiet: bool, verbose: bool, style: LogStyle) -> Terminal:
+    terminal = Terminal()
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    start_logging(terminal, style.value, level)
+    return terminal
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit; what went wrong is one line on standard error."""
+    try:
+        code = typer.main.get_command(app).main(
+            args=None if arguments is None else list(arguments), prog_name="pipeline", standalone_mode=False
+        )
+    except MirrorError as error:
+        code = _fail(str(error), error.exit_code)
+    except USAGE_ERROR as error:
+        code = _fail(getattr(error, "format_message", error.__str__)(), USAGE_EXIT_CODE)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: nothing to say, and nobody to say it to
+        code = 1
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    sys.exit(code)
+
+
+def _fail(text: str, code: int) -> int:
+    for line in text.splitlines()[:1]:
+        sys.stderr.write(f"pipeline: error: {line}\n")
+    return code

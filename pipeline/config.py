@@ -1,0 +1,241 @@
+"""The configuration as a typed, frozen model: one field is one TOML key, its description is its help.
+
+In: the maps that TOML gives.  Out: a `Config`, or pydantic's errors, which `pipeline.problems` words.
+Invariant: a `Config` that exists has passed every check that needs no file, no socket and no privilege.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.values import read_address, read_duration_s, read_size_bytes
+
+SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
+LARGEST_RING: Final = 2**32
+LARGEST_FRAME: Final = 262_144 + 64  # the snap length and the frame's entry in the ring
+
+
+def _as_tuple(value: object) -> object:
+    """Take a list, or one value for a list of one."""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_address(value: str) -> str:
+    read_address(value)
+    return value
+
+
+def _check_target(value: str) -> str:
+    if read_address(value)[1] == 0:
+        raise ValueError("port 0 cannot be connected to; write the receiver's port")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(read_duration_s)]
+SomeSeconds = Annotated[Seconds, Field(gt=0)]
+Size = Annotated[int, BeforeValidator(read_size_bytes)]
+SomeText = Annotated[str, Field(min_length=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PcapInput(Table):
+    """Capture files, pcap or pcapng, plain or compressed with gzip or zstd."""
+
+    type: Literal["pcap"] = Field(description="read capture files")
+    path: Annotated[tuple[SomeText, ...], BeforeValidator(_as_tuple), Field(min_length=1, strict=False)] = Field(
+        description='a path, a glob, a list of them, or "-" for standard input', examples=["capture.pcap"]
+    )
+    ports: Annotated[tuple[Port, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=(), description="TCP ports of the servers; an empty list means every TCP port"
+    )
+    filter: SomeText | None = Field(
+        default=None, description="a capture filter, as tcpdump takes it", examples=["host 10.0.0.7"]
+    )
+
+
+class TcpInput(Table):
+    """Messages that another pipeline, or any Fluent Forward client, sends here over TCP."""
+
+    type: Literal["tcp"] = Field(description="receive messages over TCP")
+    listen: Annotated[str, AfterValidator(_check_address)] = Field(
+        default="127.0.0.1:24224", description="address to listen on; port 0 takes any free port"
+    )
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=64, description="connections served at the same time; more are refused"
+    )
+
+
+class Assemble(Table):
+    """How frames become messages."""
+
+    responses: bool = Field(default=True, description="false: requests only")
+    gap_timeout: SomeSeconds = Field(
+        default=2.0, description="missing bytes are given up after this long, in the packets' own time"
+    )
+    idle_timeout: SomeSeconds = Field(default=60.0, description="a silent connection is closed after this long")
+    max_header: Annotated[Size, Field(ge=1024, le=2**30)] = Field(
+        default=2**20, description="longest start line and headers of a message"
+    )
+    max_message: Annotated[Size, Field(ge=1024)] = Field(default=64 * 2**20, description="longest message kept whole")
+    memory: Annotated[Size, Field(ge=2**20)] = Field(
+        default=512 * 2**20, description="most bytes held for messages that are not whole yet"
+    )
+
+
+class Workers(Table):
+    """The processes that serialise and send."""
+
+    count: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="number of worker processes")
+
+
+class Ring(Table):
+    """Shared memory between the processes."""
+
+    frames: Annotated[Size, Field(ge=2**20, le=LARGEST_RING)] = Field(
+        default=32 * 2**20, description="between capture and assembler"
+    )
+    messages: Annotated[Size, Field(ge=SMALLEST_MESSAGE_RING, le=LARGEST_RING)] = Field(
+        default=16 * 2**20, description="between assembler and each worker"
+    )
+    batch_frames: Annotated[int, Field(ge=1, le=65536)] = Field(
+        default=2048, description="most frames handed over at once"
+    )
+    batch_bytes: Annotated[Size, Field(ge=1024)] = Field(
+        default=256 * 1024, description="a batch is handed over once it has this many bytes"
+    )
+
+
+class AnyOutput(Table):
+    """What every output has."""
+
+    policy: Literal["block", "drop"] = Field(
+        default="block",
+        description="when the output cannot keep up: block loses nothing, drop counts what it skips",
+    )
+
+
+class TcpOutput(AnyOutput):
+    """Another pipeline's tcp input, or any Fluent Forward collector."""
+
+    type: Literal["tcp"] = Field(description="send over TCP, with acknowledgements")
+    address: Annotated[str, AfterValidator(_check_target)] = Field(
+        description="host and port of the receiver", examples=["127.0.0.1:24224"]
+    )
+    tag: SomeText = Field(default="ringtap", description="tags are this, a dot, and request or response")
+    compression: Literal["none", "gzip"] = Field(default="none", description="none or gzip")
+    retry: Seconds = Field(default=15.0, description="give up after this long without any sign of the receiver")
+    connect_timeout: SomeSeconds = Field(default=5.0, description="for one attempt to connect")
+    write_timeout: SomeSeconds = Field(default=5.0, description="for the receiver to take more bytes")
+    ack_timeout: SomeSeconds = Field(default=30.0, description="for an acknowledgement; then everything is sent again")
+    window_chunks: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=16, description="chunks sent ahead of their acknowledgement"
+    )
+    chunk_bytes: Annotated[Size, Field(ge=1024, le=4 * 2**20)] = Field(
+        default=512 * 1024, description="a chunk is sent once it has this many bytes"
+    )
+    chunk_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000, description="a chunk is sent once it has this many messages"
+    )
+    flush: SomeSeconds = Field(default=0.05, description="a chunk is sent at the latest after this long")
+
+
+class FileOutput(AnyOutput):
+    """A file of JSON Lines."""
+
+    type: Literal["file"] = Field(description="write a file")
+    path: SomeText = Field(description="the file; it is appended to if it exists", examples=["messages.jsonl"])
+    format: Literal["jsonl"] = Field(default="jsonl", description="jsonl: one JSON object per line")
+    compression: Literal["none", "gzip"] = Field(default="none", description="none or gzip")
+
+
+class StdoutOutput(AnyOutput):
+    """JSON Lines on standard output."""
+
+    type: Literal["stdout"] = Field(description="write to standard output")
+    format: Literal["jsonl"] = Field(default="jsonl", description="jsonl: one JSON object per line")
+
+
+class NullOutput(AnyOutput):
+    """Counts messages and forgets them."""
+
+    type: Literal["null"] = Field(description="count and forget")
+
+
+Input = Annotated[PcapInput | TcpInput, Field(discriminator="type")]
+Output = Annotated[TcpOutput | FileOutput | StdoutOutput | NullOutput, Field(discriminator="type")]
+INPUTS: Final[tuple[type[Table], ...]] = (PcapInput, TcpInput)
+OUTPUTS: Final[tuple[type[Table], ...]] = (TcpOutput, FileOutput, StdoutOutput, NullOutput)
+
+
+class Config(Table):
+    """The whole configuration of one run."""
+
+    input: Input
+    assemble: Assemble = Assemble()
+    workers: Workers = Workers()
+    ring: Ring = Ring()
+    output: Annotated[tuple[Output, ...], BeforeValidator(_as_tuple), Field(strict=False)] = ()
+
+
+class CombinationError(ValueError):
+    """Two keys that cannot go together; `key` is where to change something."""
+
+    def __init__(self, key: str, value: object, advice: str) -> None:
+        super().__init__(advice)
+        self.key = key
+        self.value = value
+
+
+def check_combinations(config: Config) -> None:
+    """Raise `CombinationError` for what is wrong between keys, each of which is right by itself."""
+    if not config.output:
+        raise CombinationError("output", [], 'nothing would come out: add [[output]] with type = "file", "tcp", …')
+    if isinstance(config.input, TcpInput):
+        _check_tcp_input(config, config.input)
+    else:
+        _check_frame_ring(config)
+    _check_writers(config)
+
+
+def _check_tcp_input(config: Config, source: TcpInput) -> None:
+    if "assemble" in config.model_fields_set:
+        raise CombinationError("assemble", None, 'a "tcp" input brings whole messages: leave this table out')
+    for at, output in enumerate(config.output):
+        if isinstance(output, TcpOutput) and read_address(output.address) == read_address(source.listen):
+            advice = "this is the address that the input listens on: write the address of another receiver"
+            raise CombinationError(f"output.{at}.address", output.address, advice)
+
+
+def _check_frame_ring(config: Config) -> None:
+    ring = config.ring
+    needed = 2 * (ring.batch_bytes + 24 * ring.batch_frames + LARGEST_FRAME)
+    if ring.frames < needed:
+        advice = f"two batches do not fit: write at least {needed}, or smaller batch_frames or batch_bytes"
+        raise CombinationError("ring.frames", ring.frames, advice)
+
+
+def _check_writers(config: Config) -> None:
+    """No file has two writers, or a reader and a writer, in one run."""
+    taken: dict[Path | str, str] = {}
+    if isinstance(config.input, PcapInput):
+        taken |= {Path(path).resolve(): "input.path" for path in config.input.path if path != "-"}
+    for at, output in enumerate(config.output):
+        where: Path | str = "standard output"
+        if isinstance(output, FileOutput):
+            where = Path(output.path).resolve()
+        elif not isinstance(output, StdoutOutput):
+            continue
+        key = f"output.{at}.path" if isinstance(output, FileOutput) else f"output.{at}.type"
+        value = output.path if isinstance(output, FileOutput) else output.type
+        if where in taken:
+            raise CombinationError(key, value, f"{taken[where]} is the same: write another file")
+        taken[where] = key

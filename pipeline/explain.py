@@ -1,0 +1,72 @@
+"""What a configuration would do, in plain words, for `pipeline check`.
+
+In: a checked `Config`.  Out: lines of text.  Opens nothing but the list of input files.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from capture.sources import expand
+from pipeline.config import Config, FileOutput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.values import read_address, write_duration, write_size
+
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+def explain(config: Config) -> Iterator[str]:
+    """Yield what would be read, what is done with it, and where it would be sent."""
+    if isinstance(config.input, TcpInput):
+        yield from _tcp_input(config.input)
+    else:
+        yield from _pcap_input(config, config.input)
+    count = config.workers.count
+    processes = "1 process" if count == 1 else f"{count} processes"
+    yield f"workers  {processes}, each with a ring of {write_size(config.ring.messages)}"
+    for at, output in enumerate(config.output):
+        yield f"output {at} {_output(output)}; {_policy(output)}"
+    yield "The configuration is valid."
+
+
+def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
+    paths = expand(source.path)
+    named = "standard input" if paths == ("-",) else ", ".join(paths[:4]) + (", …" if len(paths) > 4 else "")
+    size = sum(Path(path).stat().st_size for path in paths if path != "-")
+    several = f" ({len(paths)} files, merged by time)" if len(paths) > 1 else ""
+    yield f"input    frames from {named}{several}{f', {write_size(size)}' if size else ''}"
+    ports = ", ".join(map(str, source.ports)) if source.ports else "all"
+    yield f"         TCP ports: {ports}" + (f"; and only what matches: {source.filter}" if source.filter else "")
+    settings = config.assemble
+    yield (
+        f"messages HTTP/1.x {'requests and responses' if settings.responses else 'requests only'}, "
+        f"up to {write_size(settings.max_message)} each, {write_size(settings.memory)} held at most"
+    )
+    yield (
+        f"         missing bytes are given up after {write_duration(settings.gap_timeout)}, "
+        f"silent connections after {write_duration(settings.idle_timeout)}, in the packets' own time"
+    )
+
+
+def _tcp_input(source: TcpInput) -> Iterator[str]:
+    host = read_address(source.listen)[0]
+    yield f"input    messages over TCP at {source.listen}, up to {source.max_connections} connections"
+    if not host.startswith(LOOPBACK):
+        yield "         open to the network, not encrypted, no password: anybody who reaches it can send"
+
+
+def _output(output: Output) -> str:
+    if isinstance(output, TcpOutput):
+        how = "compressed, acknowledged" if output.compression == "gzip" else "acknowledged"
+        return (
+            f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {how}; "
+            f"an error after {write_duration(output.retry)} without the receiver"
+        )
+    if isinstance(output, FileOutput):
+        verb = "appended to" if Path(output.path).exists() else "written to"
+        return f"JSON Lines, {verb} {output.path}{', gzip' if output.compression == 'gzip' else ''}"
+    return "JSON Lines on standard output" if isinstance(output, StdoutOutput) else "nowhere: messages are counted"
+
+
+def _policy(output: Output) -> str:
+    if output.policy == "drop":
+        return "when it cannot keep up, messages are dropped and counted"
+    return "when it cannot keep up, everything waits"

@@ -1,0 +1,181 @@
+"""The ledger: from the counters of all processes to equations that must close (DESIGN 6).
+
+In: plain maps of counters, one per process.  Out: equations with their totals, what was lost, a map for JSON.
+Pure functions: no process, no file, no clock.  Counters that begin with `refused_`, `skipped_` or `segments_`
+are taken as groups, so that a new reason in a stage needs no change here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Counts = Mapping[str, int]
+
+NOT_A_CLASS: Final = ("segments_data", "segments_control")
+LOSSES: Final = {
+    "frames_dropped_kernel": "frames dropped by the kernel",
+    "frames_dropped_interface": "frames dropped by the interface",
+    "frames_dropped_ring": "frames dropped at the ring",
+    "files_cut": "files that end in the middle of a frame",
+    "bytes_cut_by_snap_length": "bytes cut by the snap length",
+    "refused_ip_fragment": "IP fragments refused",
+    "holes": "holes in a stream",
+    "bytes_missing": "bytes missing in holes",
+    "messages_incomplete": "messages incomplete",
+    "skipped_no_start": "bytes skipped before a message start",
+    "skipped_cut_start": "bytes of start lines never finished",
+    "skipped_bad_length": "bytes skipped behind an invalid length",
+    "skipped_out_of_window": "bytes skipped out of any window",
+    "skipped_over_limit": "bytes skipped over max_message",
+    "skipped_long_header": "bytes skipped over max_header",
+    "skipped_evicted": "bytes given up to stay within memory",
+    "records_refused": "records refused",
+    "gaps": "gaps between chunks received",
+    "connections_failed": "connections that ended in an error",
+}
+"""Counters of the sources and the assembler that mean: something that was there did not come out whole."""
+OUTPUT_LOSSES: Final = ("dropped", "undelivered")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The counters of one run, by process; None where a run has no such process."""
+
+    capture: Counts | None = None
+    assemble: Counts | None = None
+    receiver: Counts | None = None
+    workers: Sequence[Counts] = ()
+    outputs: Sequence[str] = ()  # what each output is called
+
+    def worker(self, name: str) -> int:
+        """Sum one counter over all workers."""
+        return sum(counts.get(name, 0) for counts in self.workers)
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One row: `left` of them went in, and each must be in one of the places on the right."""
+
+    name: str
+    left: int
+    right: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def in_flight(self) -> int:
+        """What is in no counted place: 0 at the end of a run, negative if something was counted twice."""
+        return self.left - sum(self.right.values())
+
+    @property
+    def closes(self) -> bool:
+        """Whether everything is in exactly one counted place."""
+        return self.in_flight == 0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The equations of one run, and what was lost on the way."""
+
+    equations: tuple[Equation, ...]
+    losses: dict[str, int]
+    tally: Tally
+
+    @property
+    def closed(self) -> bool:
+        """Whether every equation closes."""
+        return all(equation.closes for equation in self.equations)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the ledger as plain maps and lists."""
+        tally = self.tally
+        single = {"capture": tally.capture, "assemble": tally.assemble, "receiver": tally.receiver}
+        counters: dict[str, Any] = {name: dict(counts) for name, counts in single.items() if counts is not None}
+        counters["workers"] = [dict(counts) for counts in tally.workers]
+        equations = [
+            {
+                "name": each.name,
+                "left": each.left,
+                "right": each.right,
+                "in_flight": each.in_flight,
+                "closes": each.closes,
+            }
+            for each in self.equations
+        ]
+        return {"closed": self.closed, "loss": self.losses, "equations": equations, "counters": counters}
+
+
+def build(tally: Tally) -> Ledger:
+    """Form the equations and the losses of one run."""
+    equations: list[Equation] = []
+    if tally.capture is not None and tally.assemble is not None:
+        equations += [*_frames(tally.capture, tally.assemble), *_assembly(tally.assemble)]
+    if tally.receiver is not None:
+        equations.append(_records(tally.receiver))
+    if tally.outputs:
+        equations += _messages(tally)
+    return Ledger(tuple(equations), _losses(tally), tally)
+
+
+def _group(counts: Counts, prefix: str, without: Sequence[str] = ()) -> dict[str, int]:
+    """Return every counter that begins with `prefix`, under its name in words."""
+    named = {name: count for name, count in counts.items() if name.startswith(prefix) and name not in without}
+    return {_words(name): count for name, count in named.items()}
+
+
+def _words(name: str) -> str:
+    head, _, rest = name.partition("_")
+    rest = rest.replace("_", " ")
+    return rest if head == "segments" else f"{head}: {rest}"
+
+
+def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
+    dropped = {"dropped at the ring": capture.get("frames_dropped_ring", 0)}
+    decoded = {"decoded": assemble.get("frames_decoded", 0)}
+    return [Equation("frames captured", capture["frames_captured"], dropped | decoded | _group(assemble, "refused_"))]
+
+
+def _assembly(counts: Counts) -> list[Equation]:
+    messages = {name: counts.get(f"messages_{name}", 0) for name in ("complete", "incomplete")}
+    payload = {
+        "in messages": counts.get("bytes_in_messages", 0),
+        "duplicate": counts.get("bytes_duplicate", 0),
+    }
+    return [
+        Equation("segments with data", counts["segments_data"], _group(counts, "segments_", NOT_A_CLASS)),
+        Equation("bytes of TCP payload", counts["bytes_payload"], payload | _group(counts, "skipped_")),
+        Equation("messages", counts["messages"], messages),
+    ]
+
+
+def _records(counts: Counts) -> Equation:
+    right = {
+        "messages": counts["messages"],
+        "further parts of messages": counts["records_joined"],
+        "refused": counts.get("records_refused", 0),
+    }
+    return Equation("records received", counts["records"], right)
+
+
+def _messages(tally: Tally) -> list[Equation]:
+    source = tally.assemble if tally.assemble is not None else tally.receiver
+    arrived = source["messages"] if source is not None else 0
+    taken = tally.worker("messages_taken")
+    verb = "assembled" if tally.assemble is not None else "received"
+    equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken})]
+    for at, label in enumerate(tally.outputs):
+        right = {place: tally.worker(f"output{at}_{place}") for place in ("delivered", *OUTPUT_LOSSES)}
+        equations.append(Equation(f"output {at}: {label}", taken, right))
+    return equations
+
+
+def _losses(tally: Tally) -> dict[str, int]:
+    losses: dict[str, int] = {}
+    for counts in (tally.capture, tally.assemble, tally.receiver):
+        for name, words in LOSSES.items():
+            if counts is not None and counts.get(name, 0):
+                losses[words] = losses.get(words, 0) + counts[name]
+    for at, label in enumerate(tally.outputs):
+        for place in OUTPUT_LOSSES:
+            count = tally.worker(f"output{at}_{place}")
+            if count:
+                losses[f"messages {place} at output {at}: {label}"] = count
+    return losses

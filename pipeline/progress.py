@@ -1,0 +1,50 @@
+"""How far a run has come, as one line of text.
+
+In: the counters at two moments, with the time between.  Out: text.  No clock and no terminal in here.
+"""
+
+from pipeline.ledger import Counts, Tally
+from pipeline.values import write_size
+
+
+def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float) -> str:
+    """Say what was done so far, the rates since `before`, and what is left if that is known."""
+    if now.receiver is not None:
+        return _receiving(now, before, elapsed_s)
+    capture, assemble = now.capture or {}, now.assemble or {}
+    frames = _rate(capture, before.capture or {}, "frames_captured", elapsed_s)
+    messages = _rate(assemble, before.assemble or {}, "messages", elapsed_s)
+    parts = [
+        f"{capture.get('frames_captured', 0):,} frames ({frames}/s)",
+        f"{assemble.get('messages', 0):,} messages ({messages}/s)",
+    ]
+    read, total = capture.get("bytes_read", 0), capture.get("bytes_total", 0)
+    if total and read:
+        parts.insert(0, f"{min(100, 100 * read // total)}% of {write_size(total)}")
+        if read < total:
+            parts.append(f"{_clock((total - read) * since_start_s / read)} left")
+    elif read:
+        parts.insert(0, f"{write_size(read)} read")
+    waiting = assemble.get("messages", 0) - now.worker("messages_taken")
+    if total and read >= total and waiting > 0:
+        parts.append(f"{waiting:,} on their way out")
+    return ", ".join(parts)
+
+
+def _receiving(now: Tally, before: Tally, elapsed_s: float) -> str:
+    assert now.receiver is not None
+    earlier = before.receiver or {}
+    messages = _rate(now.receiver, earlier, "messages", elapsed_s)
+    size = (now.receiver.get("bytes_in", 0) - earlier.get("bytes_in", 0)) / max(elapsed_s, 1e-3)
+    return f"{now.receiver.get('messages', 0):,} messages ({messages}/s, {write_size(round(size))}/s)"
+
+
+def _rate(now: Counts, before: Counts, name: str, elapsed_s: float) -> str:
+    rate = (now.get(name, 0) - before.get(name, 0)) / max(elapsed_s, 1e-3)
+    return f"{rate / 1e6:.2f}M" if rate >= 1e6 else f"{rate / 1e3:.1f}k" if rate >= 1e4 else f"{rate:,.0f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,163 @@
+"""One whole run: wire it, supervise it, show progress, print and write the ledger, decide the exit code.
+
+In: a checked configuration and how the user wants to be told.  Out: the exit code.  Everything said goes to
+standard error; standard output belongs to the outputs.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from capture.errors import ConfigError, MirrorError
+from pipeline import ledger as ledgers
+from pipeline import progress, report
+from pipeline.config import Config, PcapInput
+from pipeline.stages import wire
+from pipeline.supervisor import Outcome, Supervisor
+from pipeline.terminal import Terminal
+from pipeline.wiring import Wiring
+
+STATUS_EVERY_S: Final = 0.5  # on a terminal
+LOG_EVERY_S: Final = 5.0  # elsewhere
+LOSS_EXIT_CODE: Final = 3
+
+log = logging.getLogger("pipeline")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What the user wants to hear, and where."""
+
+    terminal: Terminal
+    ledger: Path | None = None  # "-" is standard output
+    strict: bool = False
+    quiet: bool = False
+
+
+def run(config: Config, telling: Telling) -> int:
+    """Run to the end and return the exit code; raises `MirrorError` if it cannot even start."""
+    _check_ledger_path(config, telling.ledger)
+    level = logging.getLogger().getEffectiveLevel()
+    wiring = wire(config, level)
+    log.info("%s", _beginning(config, wiring))
+    watch = Watch(wiring, telling)
+    try:
+        outcome = Supervisor(wiring, watch).run()
+    finally:
+        telling.terminal.status("")
+    tally = wiring.tally()
+    _remark(config, tally, wiring)
+    log.info(
+        "%s after %.1f s: %s",
+        "stopped" if outcome.stopped_by else "done",
+        watch.elapsed_s(),
+        watch.total(tally),
+    )
+    return _settle(ledgers.build(tally), outcome, telling)
+
+
+def _beginning(config: Config, wiring: Wiring) -> str:
+    what = "receiving" if config.input.type == "tcp" else f"reading {', '.join(config.input.path)}"
+    workers = "1 worker" if config.workers.count == 1 else f"{config.workers.count} workers"
+    return f"{what}; {workers}; to {', '.join(wiring.outputs)}"
+
+
+class Watch:
+    """Called by the supervisor a few times per second; shows how far the run has come."""
+
+    def __init__(self, wiring: Wiring, telling: Telling, clock: Callable[[], float] = time.monotonic) -> None:
+        self.wiring = wiring
+        self.telling = telling
+        self.clock = clock
+        self.every_s = STATUS_EVERY_S if telling.terminal.live else LOG_EVERY_S
+        self.began_s = self.shown_s = clock()
+        self.before = wiring.tally()
+
+    def __call__(self) -> None:
+        now_s = self.clock()
+        if self.telling.quiet or now_s - self.shown_s < self.every_s:
+            return
+        tally = self.wiring.tally()
+        text = progress.describe(tally, self.before, now_s - self.shown_s, now_s - self.began_s)
+        if self.telling.terminal.live:
+            self.telling.terminal.status(text)
+        elif tally != self.before:  # an idle receiver has nothing to say
+            log.info("%s", text)
+        self.before, self.shown_s = tally, now_s
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the start."""
+        return self.clock() - self.began_s
+
+    def total(self, tally: ledgers.Tally) -> str:
+        """Say what the whole run did."""
+        return progress.describe(tally, ledgers.Tally(), self.elapsed_s(), self.elapsed_s())
+
+
+def _settle(ledger: ledgers.Ledger, outcome: Outcome, telling: Telling) -> int:
+    """Print and write the ledger, then the errors, and return the exit code."""
+    terminal = telling.terminal
+    if not telling.quiet:
+        terminal.line(report.coloured(ledger, terminal.columns) if terminal.live else report.plain(ledger))
+    if not ledger.closed and not outcome.errors:
+        outcome.fail("the ledger does not close: something is in no counted place; this is a bug")
+    if telling.ledger is not None:
+        _write_ledger(ledger, telling.ledger, outcome)
+    for error in outcome.errors:
+        terminal.line(f"pipeline: error: {error}")
+    if outcome.exit_code == 0 and telling.strict and ledger.losses:
+        terminal.line(f"pipeline: error: --strict: {report.verdict(ledger)}")
+        return LOSS_EXIT_CODE
+    return outcome.exit_code
+
+
+def _write_ledger(ledger: ledgers.Ledger, path: Path, outcome: Outcome) -> None:
+    text = json.dumps(ledger.as_json() | {"exit_code": outcome.exit_code, "errors": outcome.errors}, indent=1) + "\n"
+    try:
+        if str(path) == "-":
+            os.write(1, text.encode())
+        else:
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        outcome.fail(f"--ledger {path}: cannot be written: {error.strerror}")
+
+
+def _check_ledger_path(config: Config, path: Path | None) -> None:
+    """Find out before the run, not after it, that its ledger cannot be written."""
+    if path is None:
+        return
+    if str(path) == "-":
+        if any(output.type == "stdout" for output in config.output):
+            raise ConfigError("--ledger -: standard output is taken by an output; write a file name")
+        return
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise MirrorError(f"--ledger {path}: cannot be written: {error.strerror}") from error
+
+
+def _remark(config: Config, tally: ledgers.Tally, wiring: Wiring) -> None:
+    """Say in words why nothing may have come out, and what was lost on the way to this log."""
+    counts = tally.assemble
+    if counts is not None and isinstance(config.input, PcapInput) and not counts["messages"]:
+        log.warning("%s", _why_no_message(counts, tally.capture or {}, config.input.ports))
+    lost = sum(stage.events.counters["events_lost"] for stage in wiring.stages)
+    if lost:
+        log.warning("%d log records were lost: the processes had more to say than was read", lost)
+
+
+def _why_no_message(counts: ledgers.Counts, capture: ledgers.Counts, ports: tuple[int, ...]) -> str:
+    if not capture.get("frames_captured", 0):
+        return "no frame was read"
+    if counts["segments_data"] + counts["segments_control"]:
+        return "TCP was seen, but no HTTP message in it"
+    if counts.get("refused_port", 0):
+        watched = ", ".join(map(str, ports))
+        return f"no TCP was seen on port {watched}: {counts['refused_port']:,} frames are of other ports"
+    return f"no TCP was seen in {capture['frames_captured']:,} frames"

@@ -1,0 +1,112 @@
+"""From a configuration to the stages of a run: what each process is given.
+
+In: a `Config`.  Out: a `Wiring`, its stages in the order in which they start, consumers before producers.
+Invariant: every ring has one writing and one reading stage.
+"""
+
+import os
+from typing import Any
+
+import assemble.process
+import capture.process
+import emit.worker
+from assemble.settings import Settings
+from assemble.tally import ASSEMBLE_COUNTERS
+from capture.child import EventQueue
+from capture.counters import Counters
+from capture.records import CAPTURE_COUNTERS
+from capture.ring import Ring
+from capture.sources import expand
+from emit.records import RECEIVER_COUNTERS, OutputSpec, ReceiverSpec, WorkerSpec, worker_counters
+from pipeline.config import Assemble, Config, FileOutput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.values import read_address
+from pipeline.wiring import Stage, Wiring
+
+
+def wire(config: Config, level: int) -> Wiring:
+    """Make everything that the processes of a run share; raises `MirrorError` if an input is not there."""
+    rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(config.workers.count)}
+    messages = tuple(rings.values())
+    stages = [_worker(config, level, at, ring) for at, ring in enumerate(messages)]
+    if isinstance(config.input, TcpInput):
+        stages.append(_receiver(config.input, level, messages))
+    else:
+        paths = expand(config.input.path)
+        frames = Ring.create(config.ring.frames)
+        stages.append(_assembler(config, config.input, level, frames, messages))
+        stages.append(_capture(config, config.input, level, frames, paths))
+        rings = {"frame ring": frames, **rings}
+    return Wiring(tuple(stages), rings, tuple(label(output) for output in config.output))
+
+
+def label(output: Output) -> str:
+    """Name an output the way people know it."""
+    if isinstance(output, TcpOutput):
+        return f"tcp {output.address}"
+    return f"file {output.path}" if isinstance(output, FileOutput) else output.type
+
+
+def _worker(config: Config, level: int, index: int, ring: Ring) -> Stage:
+    outputs = tuple(_output(at, output) for at, output in enumerate(config.output))
+    events, counters = EventQueue(), Counters(worker_counters(len(outputs)))
+    spec = WorkerSpec(
+        parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
+        index=index, workers=config.workers.count, outputs=outputs,
+    )  # fmt: skip
+    return Stage(f"worker {index}", emit.worker.main, spec, events, counters)
+
+
+def _output(index: int, output: Output) -> OutputSpec:
+    common: dict[str, Any] = {"type": output.type, "index": index, "policy": output.policy}
+    if isinstance(output, FileOutput):
+        common |= {"path": output.path, "format": output.format, "compression": output.compression}
+    elif isinstance(output, StdoutOutput):
+        common |= {"format": output.format}
+    elif isinstance(output, TcpOutput):
+        common |= {
+            "address": output.address, "tag": output.tag, "compression": output.compression,
+            "retry_s": output.retry, "ack_timeout_s": output.ack_timeout,
+            "connect_timeout_s": output.connect_timeout, "write_timeout_s": output.write_timeout,
+            "window_chunks": output.window_chunks, "chunk_bytes": output.chunk_bytes,
+            "chunk_records": output.chunk_records, "flush_s": output.flush,
+        }  # fmt: skip
+    return OutputSpec(**common)
+
+
+def _assembler(config: Config, source: PcapInput, level: int, ring: Ring, outputs: tuple[Ring, ...]) -> Stage:
+    events, counters = EventQueue(), Counters(ASSEMBLE_COUNTERS)
+    spec = assemble.process.AssembleSpec(
+        parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
+        outputs=outputs, settings=settings(config.assemble, source.ports),
+    )  # fmt: skip
+    return Stage("assembler", assemble.process.main, spec, events, counters, writes=outputs)
+
+
+def settings(chosen: Assemble, ports: tuple[int, ...]) -> Settings:
+    """Translate the [assemble] table for the assembler."""
+    return Settings(
+        ports=ports, responses=chosen.responses, gap_timeout_s=chosen.gap_timeout,
+        idle_timeout_s=chosen.idle_timeout, max_header=chosen.max_header,
+        max_message=chosen.max_message, memory=chosen.memory,
+    )  # fmt: skip
+
+
+def _capture(config: Config, source: PcapInput, level: int, ring: Ring, paths: tuple[str, ...]) -> Stage:
+    events, counters = EventQueue(), Counters(CAPTURE_COUNTERS)
+    spec = capture.process.CaptureSpec(
+        parent=os.getpid(), level=level, events=events, counters=counters, ring=ring, paths=paths,
+        batch_frames=config.ring.batch_frames, batch_bytes=config.ring.batch_bytes, bpf=source.filter,
+    )  # fmt: skip
+    return Stage("capture", capture.process.main, spec, events, counters, writes=(ring,), source=True)
+
+
+def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
+    import emit.receiver  # here, as a run that reads files has no use for it
+
+    host, port = read_address(source.listen)
+    events, counters = EventQueue(), Counters(RECEIVER_COUNTERS)
+    spec = ReceiverSpec(
+        parent=os.getpid(), level=level, events=events, counters=counters, outputs=outputs,
+        host=host, port=port, connections=source.max_connections,
+    )  # fmt: skip
+    return Stage("receiver", emit.receiver.main, spec, events, counters, writes=outputs, source=True)

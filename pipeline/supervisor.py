@@ -1,0 +1,205 @@
+"""Starts the processes of a run, watches them, drains them, ends them (DESIGN 11).
+
+In: stages, and a function to call a few times per second.  Out: an `Outcome`.  Invariant: when `run` returns
+or raises, no child is left.  Signal handlers only note the signal; the loop acts.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, Final
+
+from capture.ring import Producer
+from pipeline.events import EventReader, log_event
+from pipeline.wiring import Stage, Wiring
+
+TICK_S: Final = 0.1
+DRAIN_S: Final = 10.0
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+
+log = logging.getLogger("supervisor")
+
+
+@dataclass
+class Outcome:
+    """How a run ended; `exit_code` is 0 if every child ended well and nobody interrupted the draining."""
+
+    errors: list[str] = field(default_factory=list)
+    exit_code: int = 0
+    stopped_by: str | None = None  # the signal that made it drain
+
+    def fail(self, text: str, exit_code: int = 1) -> None:
+        """Note one error; the largest exit code wins."""
+        self.errors.append(text)
+        self.exit_code = max(self.exit_code, exit_code)
+
+
+@dataclass
+class Child:
+    """A started stage."""
+
+    stage: Stage
+    process: BaseProcess
+    reader: EventReader
+    failure: dict[str, Any] | None = None  # its "failed" event
+    killed: bool = False  # by us: not an error of its own
+    reaped: bool = False
+
+
+class Supervisor:
+    """Runs one wiring to its end; used once."""
+
+    def __init__(self, wiring: Wiring, tick: Callable[[], None], drain_s: float = DRAIN_S) -> None:
+        self.wiring = wiring
+        self.tick = tick
+        self.drain_s = drain_s
+        self.outcome = Outcome()
+        self.children: list[Child] = []
+        self.noted: list[int] = []
+        self.acted = 0  # of the noted signals
+        self.deadline_s: float | None = None
+        self.asked_s = 0.0  # when the sources were last asked to stop
+
+    def run(self) -> Outcome:
+        """Start every stage, wait until all have ended, and return how that went."""
+        with self._noting_signals():
+            try:
+                self._start()
+                while living := [child for child in self.children if not child.reaped]:
+                    wait([child.process.sentinel for child in living], timeout=TICK_S)
+                    self._reap(living)
+                    self._act()
+                    self.tick()
+            finally:
+                self._kill_all()
+        return self.outcome
+
+    @contextlib.contextmanager
+    def _noting_signals(self) -> Iterator[None]:
+        def note(number: int, _frame: FrameType | None) -> None:
+            self.noted.append(number)
+
+        before = {number: signal.getsignal(number) for number in STOPPING}
+        # A Ctrl-C reaches the children too: they must ignore it before they can say so themselves.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, note)
+        self.note = note
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        for stage in self.wiring.stages:
+            process = context.Process(target=stage.target, args=(stage.spec,), name=stage.name)
+            reader = EventReader(stage.name, stage.events, self._hear)
+            process.start()
+            reader.start()
+            log.debug("started %s, process %d", stage.name, process.pid)
+            self.children.append(Child(stage, process, reader))
+        signal.signal(signal.SIGINT, self.note)
+
+    def _hear(self, name: str, event: dict[str, Any]) -> None:
+        """Take one event; called in the reader's thread."""
+        if event.get("event") == "failed":
+            next(child for child in self.children if child.stage.name == name).failure = event
+        else:
+            log_event(name, event)
+
+    def _reap(self, living: list[Child]) -> None:
+        for child in living:
+            code = child.process.exitcode
+            if code is None:
+                continue
+            child.process.join()
+            child.reader.finish(killed=code < 0)
+            child.reaped = True
+            log.debug("%s ended with %d", child.stage.name, code)
+            if code != 0:
+                self._bury(child, code)
+
+    def _bury(self, child: Child, code: int) -> None:
+        """Deal with a child that did not end well: note why, let those behind it finish what is there."""
+        asked = child.stage.source and self.outcome.stopped_by is not None and code == -signal.SIGTERM
+        if not child.killed and not asked:
+            self.outcome.fail(_why(child, code), _exit_code(child, code))
+            if not child.stage.source:
+                self._kill(before=child)
+                self._set_deadline()
+        for ring in child.stage.writes:
+            Producer(ring).close()  # on behalf of the dead: nobody else writes there
+
+    def _act(self) -> None:
+        """Act on the signals noted since the last time, and on the deadline."""
+        for number in self.noted[self.acted :]:
+            self.acted += 1
+            name = signal.Signals(number).name
+            if self.outcome.stopped_by is None:
+                log.info("%s: draining, up to %g s; once more aborts", name, self.drain_s)
+                self.outcome.stopped_by = name
+                self._set_deadline()
+            else:
+                self._abort(f"aborted by {name}", 128 + number)
+        now_s = time.monotonic()
+        if self.deadline_s is not None and now_s >= self.deadline_s:
+            self._abort(f"not drained within {self.drain_s:g} s", 1)
+        # Asked again and again: the first time may have been before the source was ready to hear it.
+        if self.outcome.stopped_by and now_s - self.asked_s >= 0.5:
+            self.asked_s = now_s
+            for child in self.children:
+                if child.stage.source and not child.reaped:
+                    child.process.terminate()
+
+    def _set_deadline(self) -> None:
+        if self.deadline_s is None:
+            self.deadline_s = time.monotonic() + self.drain_s
+
+    def _abort(self, why: str, exit_code: int) -> None:
+        if all(child.reaped or child.killed for child in self.children):
+            return
+        in_flight = self.wiring.in_flight() or "nothing in the rings"
+        self.outcome.fail(f"{why}; in flight: {in_flight}", exit_code)
+        self._kill()
+
+    def _kill(self, before: Child | None = None) -> None:
+        """Kill every child, or those that feed `before`: they could not go on without it."""
+        feeding = self.children.index(before) if before is not None else -1
+        for at, child in enumerate(self.children):
+            feeds = at > feeding and (before is None or bool(child.stage.writes))
+            if feeds and not child.reaped:
+                child.killed = True
+                child.process.kill()
+
+    def _kill_all(self) -> None:
+        living = [child for child in self.children if not child.reaped]
+        self._kill()
+        for child in living:
+            child.process.join()
+            child.reader.finish(killed=True)
+        # multiprocessing's tracker would outlive us by a moment, as nobody's child; it tracks nothing here.
+        stop_tracker = getattr(resource_tracker._resource_tracker, "_stop", None)
+        if stop_tracker is not None:
+            stop_tracker()
+
+
+def _why(child: Child, code: int) -> str:
+    name = child.stage.name
+    if child.failure is not None:
+        return str(child.failure.get("text"))
+    if code < 0:
+        return f"{name} was killed by {signal.Signals(-code).name}"
+    return f"{name} ended with exit code {code} and gave no reason"
+
+
+def _exit_code(child: Child, code: int) -> int:
+    return int(child.failure["exit_code"]) if child.failure is not None else (code if code > 0 else 1)

@@ -1,0 +1,86 @@
+"""Values with a unit, as people write them in a configuration: durations, sizes, addresses.
+
+In: what TOML gave (a number or a string).  Out: seconds, bytes, (host, port).  A bad value raises
+`ValueError` whose text says what to write instead; the caller, who knows them, adds key and value.
+"""
+
+import ipaddress
+import re
+from typing import Final
+
+SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES: Final = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+LONGEST_S: Final = 366 * 86400.0
+MOST_BYTES: Final = 2**46  # more than any machine this runs on can map
+_QUANTITY: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+
+
+def read_duration_s(value: object) -> float:
+    """Read "2s", "500ms", "1m" or a number of seconds."""
+    seconds = _quantity(value, SECONDS, 'a duration like "2s", "500ms" or "1m", or a number of seconds')
+    if not 0 <= seconds <= LONGEST_S:
+        raise ValueError("write a duration from 0 to 366 days")
+    return seconds
+
+
+def read_size_bytes(value: object) -> int:
+    """Read "64MiB", "512MB" or a number of bytes."""
+    size = _quantity(value, BYTES, 'a size like "64MiB" or "512MB", or a number of bytes')
+    if not 0 <= size <= MOST_BYTES or size != int(size):
+        raise ValueError('write a whole number of bytes, from 0 to "64TiB"')
+    return int(size)
+
+
+def _quantity(value: object, units: dict[str, float] | dict[str, int], wanted: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    found = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"write {wanted}")
+    number, unit = found.groups()
+    by_lower = {name.lower(): size for name, size in units.items()}
+    if unit.lower() not in by_lower:
+        raise ValueError(f"the units are {', '.join(units)}; write {wanted}")
+    return float(number) * by_lower[unit.lower()]
+
+
+def read_address(value: str) -> tuple[str, int]:
+    """Split "host:port" or "[ipv6]:port"; port 0 is allowed here."""
+    wanted = 'write "host:port", like "127.0.0.1:24224" or "[::1]:24224"'
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit():
+        raise ValueError(wanted)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError(wanted) from None
+    elif ":" in host or any(character.isspace() for character in host):
+        raise ValueError(wanted)
+    if int(port) > 65535:
+        raise ValueError("a port is a number from 0 to 65535; " + wanted)
+    return host, int(port)
+
+
+def write_address(host: str, port: int) -> str:
+    """Join host and port the way `read_address` takes them apart."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def write_duration(seconds: float) -> str:
+    """Write seconds the short way: "500ms", "2s", "1m"."""
+    if seconds and seconds % 60 == 0:
+        return f"{seconds / 60:g}m"
+    return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
+
+
+def write_size(size: float) -> str:
+    """Write a number of bytes the short way: "64MiB", "1.5GiB", "100B"."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size >= BYTES[unit]:
+            return f"{size / BYTES[unit]:.4g}{unit}"
+    return f"{size:g}B"

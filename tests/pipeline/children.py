@@ -1,0 +1,105 @@
+"""Small children for the supervisor's tests; spawned processes import this module by name."""
+
+import logging
+import os
+import signal
+import threading
+from dataclasses import dataclass
+
+from capture.child import EventQueue, run_child
+from capture.counters import Counters
+from capture.errors import DeliveryError
+from capture.ring import Consumer, Producer, Ring
+
+KIND = 2
+
+
+@dataclass(frozen=True)
+class FakeSpec:
+    """What a fake child is started with."""
+
+    events: EventQueue
+    counters: Counters
+    reads: Ring | None = None
+    writes: Ring | None = None
+    parent: int = os.getpid()
+
+
+def read_all(spec: FakeSpec) -> None:
+    """Count every record of the ring until it is closed."""
+
+    def body() -> None:
+        assert spec.reads is not None
+        consumer, position = Consumer(spec.reads), 0
+        logging.getLogger("fake").info("ready")
+        while True:
+            closed, head = consumer.closed, consumer.head
+            while (found := consumer.read(position)) is not None:
+                position = found[2]
+                spec.counters.add("seen")
+                consumer.release(position)
+            if closed and position == head:
+                return
+            consumer.wait(position)
+
+    run_child(body, spec.events, spec.parent)
+
+
+def write_some(spec: FakeSpec) -> None:
+    """Write ten records, say so, and end."""
+
+    def body() -> None:
+        assert spec.writes is not None
+        producer = Producer(spec.writes)
+        for number in range(10):
+            producer.put(KIND, number.to_bytes(8, "little"))
+            spec.counters.add("seen")
+        logging.getLogger("fake").warning("ten written")
+        producer.close()
+
+    run_child(body, spec.events, spec.parent)
+
+
+def write_until_told(spec: FakeSpec) -> None:
+    """Write one record, then wait for SIGTERM; the ring is closed on the way out."""
+
+    def body() -> None:
+        assert spec.writes is not None
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda _number, _frame: told.set())
+        producer = Producer(spec.writes)
+        producer.put(KIND, b"first")
+        spec.counters.add("seen")
+        told.wait()
+        producer.close()
+
+    run_child(body, spec.events, spec.parent)
+
+
+def hang(spec: FakeSpec) -> None:
+    """Do nothing, for ever, and ignore what one may ignore."""
+    run_child(lambda: _tell_and_wait(spec), spec.events, spec.parent)
+
+
+def _tell_and_wait(spec: FakeSpec) -> None:
+    spec.counters.add("seen")
+    threading.Event().wait()
+
+
+def fail(spec: FakeSpec) -> None:
+    """End with an error of ours."""
+
+    def body() -> None:
+        raise DeliveryError("the far side said no")
+
+    run_child(body, spec.events, spec.parent)
+
+
+def die(spec: FakeSpec) -> None:
+    """Be killed, as the out-of-memory killer does it."""
+    run_child(lambda: os.kill(os.getpid(), signal.SIGKILL), spec.events, spec.parent)
+
+
+def vanish(spec: FakeSpec) -> None:
+    """End with an exit code and no word, as a C library that calls exit() does."""
+    run_child(lambda: os._exit(7), spec.events, spec.parent)

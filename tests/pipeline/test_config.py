@@ -1,0 +1,41 @@
+"""The model itself: frozen, documented, complete."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import INPUTS, OUTPUTS, Assemble, Config, Ring, Workers
+from pipeline.template import default
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+TABLES: list[type[BaseModel]] = [*INPUTS, Assemble, Workers, Ring, *OUTPUTS]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_every_key_has_a_description(table):
+    """It is the key's help in the template, in `docs` and for developers."""
+    assert all(field.description for field in table.model_fields.values())
+
+
+def test_a_configuration_is_frozen():
+    """What was checked is what runs."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Workers().count = 2  # type: ignore[misc]
+
+
+def test_the_document_lists_every_key_with_its_default():
+    """A table of keys that somebody keeps by hand would be wrong within a month."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    wanted = []
+    for table in TABLES:
+        for name, field in table.model_fields.items():
+            shown = "required" if field.is_required() else "none" if field.default is None else f"`{default(field)}`"
+            wanted.append((name, shown, field.description))
+    assert sorted(rows) == sorted(wanted)
+
+
+def test_every_type_of_input_and_output_is_in_its_union():
+    """`INPUTS` and `OUTPUTS` are what error lines list."""
+    assert {str(each) for each in INPUTS} <= {str(each) for each in Config.model_fields["input"].annotation.__args__}

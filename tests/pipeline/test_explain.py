@@ -1,0 +1,53 @@
+"""`check` in plain words: what is read, what is kept, where it goes."""
+
+import pytest
+
+from capture.errors import SourceError
+from pipeline.explain import explain
+from pipeline.settings import parse
+from tests.integration.jobs import exchanges
+from tests.packets_files import write_pcap
+
+
+def words(text: str) -> str:
+    """All lines as one text."""
+    return "\n".join(explain(parse(text, "m.toml")))
+
+
+def test_a_mirror_is_described(monkeypatch, tmp_path):
+    """Everything that would surprise someone later is said now."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pcap", "b.pcap"):
+        write_pcap(tmp_path / name, exchanges(1))
+    said = words(
+        '[input]\ntype = "pcap"\npath = "*.pcap"\nports = [80]\nfilter = "host 10.0.0.7"\n'
+        '[workers]\ncount = 2\n[[output]]\ntype = "tcp"\naddress = "h:1"\npolicy = "drop"\n'
+        '[[output]]\ntype = "file"\npath = "a.jsonl"\ncompression = "gzip"\n[[output]]\ntype = "stdout"\n'
+    )
+    assert "a.pcap, b.pcap (2 files, merged by time)" in said
+    assert "TCP ports: 80; and only what matches: host 10.0.0.7" in said
+    assert "2 processes" in said
+    assert "over TCP to h:1, tagged ringtap.request and ringtap.response" in said
+    assert "messages are dropped and counted" in said
+    assert "written to a.jsonl, gzip" in said
+    assert said.endswith("The configuration is valid.")
+
+
+def test_a_file_that_exists_is_appended_to(monkeypatch, tmp_path):
+    """Nothing is truncated: whoever expects a new file should know."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "o.jsonl").write_text("")
+    assert "appended to o.jsonl" in words('[input]\ntype = "tcp"\n[[output]]\ntype = "file"\npath = "o.jsonl"\n')
+
+
+@pytest.mark.parametrize(("listen", "warned"), [("127.0.0.1:1", False), ("[::1]:1", False), ("0.0.0.0:1", True)])
+def test_listening_to_the_network_is_pointed_out(listen, warned):
+    """There is no encryption and no password yet."""
+    said = words(f'[input]\ntype = "tcp"\nlisten = "{listen}"\n[[output]]\ntype = "null"\n')
+    assert ("anybody who reaches it can send" in said) == warned
+
+
+def test_an_input_that_is_not_there_is_found():
+    """`check` is the time to hear of it."""
+    with pytest.raises(SourceError, match="no such file"):
+        words('[input]\ntype = "pcap"\npath = "/no/such.pcap"\n[[output]]\ntype = "null"\n')

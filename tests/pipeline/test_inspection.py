@@ -1,0 +1,61 @@
+"""`inspect` in one process: every message, every flow, a ledger."""
+
+import io
+import json
+
+import pytest
+
+from capture.errors import SourceError
+from pipeline.inspection import inspect
+from pipeline.terminal import Terminal
+from tests.integration.jobs import exchanges
+from tests.packets_files import pcap, write_pcap
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A capture of thirty connections."""
+    return str(write_pcap(tmp_path / "shop.pcap", exchanges(30)))
+
+
+def test_messages_flows_and_ledger_are_listed(shop):
+    """In that order."""
+    out = io.StringIO()
+    inspect(shop, (), False, out, Terminal(io.StringIO()))
+    lines = out.getvalue().splitlines()
+    assert sum("GET /item/" in line for line in lines) == 30
+    assert "and 10 more with fewer messages" in lines
+    assert lines[-1] == "the ledger closes; nothing was lost"
+
+
+def test_json_is_lines_of_messages_only(shop):
+    """The ledger goes elsewhere."""
+    out, err = io.StringIO(), io.StringIO()
+    inspect(shop, (), True, out, Terminal(err))
+    kinds = [json.loads(line)["kind"] for line in out.getvalue().splitlines()]
+    assert (kinds.count("request"), kinds.count("response")) == (30, 30)
+    assert "the ledger closes" in err.getvalue()
+
+
+def test_ports_limit_what_is_looked_at(shop):
+    """The rest is counted as refused."""
+    out = io.StringIO()
+    inspect(shop, (8080,), False, out, Terminal(io.StringIO()))
+    assert "refused: port" in out.getvalue()
+    assert "GET" not in out.getvalue()
+
+
+def test_what_is_no_capture_is_an_error(tmp_path):
+    """The same words as in a run."""
+    (tmp_path / "bad.pcap").write_bytes(b"no capture at all, by any reading")
+    with pytest.raises(SourceError, match=r"bad\.pcap"):
+        inspect(str(tmp_path / "bad.pcap"), (), False, io.StringIO(), Terminal(io.StringIO()))
+
+
+def test_what_was_whole_before_a_cut_is_listed(tmp_path):
+    """The last frame is cut; the messages before it are there."""
+    (tmp_path / "cut.pcap").write_bytes(pcap(exchanges(2))[:-7])
+    out = io.StringIO()
+    inspect(str(tmp_path / "cut.pcap"), (), False, out, Terminal(io.StringIO()))
+    assert "GET /item/1" in out.getvalue()
+    assert "files that end in the middle of a frame" in out.getvalue()

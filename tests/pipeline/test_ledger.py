@@ -1,0 +1,122 @@
+"""The ledger's equations: they close when every thing is in one place, and say where they do not."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assemble.tally import ASSEMBLE_COUNTERS
+from capture.records import CAPTURE_COUNTERS
+from emit.records import RECEIVER_COUNTERS, worker_counters
+from pipeline import ledger
+from pipeline.ledger import LOSSES, Tally
+
+CAPTURE = dict.fromkeys(CAPTURE_COUNTERS, 0) | {"frames_captured": 100}
+ASSEMBLE = dict.fromkeys(ASSEMBLE_COUNTERS, 0) | {
+    "frames_decoded": 90, "refused_not_ip": 10, "segments_data": 60, "segments_control": 30,
+    "segments_in_order": 55, "segments_duplicate": 5, "bytes_payload": 6000, "bytes_in_messages": 5000,
+    "bytes_duplicate": 500, "skipped_tunnel": 500, "messages": 20, "messages_complete": 20,
+}  # fmt: skip
+WORKER = dict.fromkeys(worker_counters(2), 0) | {
+    "messages_taken": 10, "output0_delivered": 10, "output1_delivered": 10,
+}  # fmt: skip
+RUN = Tally(CAPTURE, ASSEMBLE, None, (WORKER, WORKER), ("null", "file o.jsonl"))
+
+
+def test_a_run_that_lost_nothing_closes():
+    """Two workers and two outputs: every output has taken every message."""
+    built = ledger.build(RUN)
+    assert built.closed
+    assert built.losses == {}
+    assert [each.name for each in built.equations] == [
+        "frames captured", "segments with data", "bytes of TCP payload", "messages",
+        "messages assembled", "output 0: null", "output 1: file o.jsonl",
+    ]  # fmt: skip
+
+
+COUNTED = sorted({name for name in ASSEMBLE_COUNTERS if name.startswith(("refused_", "skipped_"))} | {
+    "frames_decoded", "segments_data", "segments_in_order", "bytes_payload", "bytes_in_messages",
+    "bytes_duplicate", "messages", "messages_complete", "messages_incomplete",
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_one_too_many_anywhere_in_the_assembler_opens_it(name):
+    """Each counter stands in an equation, so a forgotten or doubled count shows."""
+    assert not ledger.build(replace(RUN, assemble=ASSEMBLE | {name: ASSEMBLE[name] + 1})).closed
+
+
+@pytest.mark.parametrize("name", ["messages_taken", "output0_delivered", "output1_dropped", "output1_undelivered"])
+def test_one_too_many_anywhere_in_a_worker_opens_it(name):
+    """Each output is an equation of its own."""
+    assert not ledger.build(replace(RUN, workers=(WORKER, WORKER | {name: WORKER[name] + 1}))).closed
+
+
+def test_a_frame_that_nobody_counted_is_in_flight():
+    """After a crash the row says how many."""
+    built = ledger.build(replace(RUN, capture=CAPTURE | {"frames_captured": 107}))
+    assert built.equations[0].in_flight == 7
+    assert not built.closed
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) & set(ASSEMBLE_COUNTERS)))
+def test_every_loss_in_the_assembler_is_named(name):
+    """--strict rests on this list."""
+    assert LOSSES[name] in ledger.build(replace(RUN, assemble=ASSEMBLE | {name: 3})).losses
+
+
+def test_the_list_of_losses_names_counters_that_exist():
+    """A counter that was renamed would silently be no loss any more."""
+    known = {*CAPTURE_COUNTERS, *ASSEMBLE_COUNTERS, *RECEIVER_COUNTERS}
+    assert set(LOSSES) <= known
+
+
+def test_messages_that_an_output_did_not_take_are_losses_that_close():
+    """Dropping is allowed, silence is not."""
+    worker = WORKER | {"output1_delivered": 7, "output1_dropped": 1, "output1_undelivered": 2}
+    built = ledger.build(replace(RUN, workers=(WORKER, worker)))
+    assert built.closed
+    assert built.losses == {
+        "messages dropped at output 1: file o.jsonl": 1,
+        "messages undelivered at output 1: file o.jsonl": 2,
+    }
+
+
+def test_a_receiver_has_records_in_place_of_frames():
+    """The same ledger on the far side."""
+    receiver = dict.fromkeys(RECEIVER_COUNTERS, 0) | {
+        "records": 24,
+        "records_refused": 1,
+        "records_joined": 3,
+        "messages": 20,
+    }
+    built = ledger.build(replace(RUN, capture=None, assemble=None, receiver=receiver))
+    assert built.closed
+    assert [each.name for each in built.equations][:2] == ["records received", "messages received"]
+    assert built.losses == {"records refused": 1}
+
+
+def test_a_library_run_has_no_outputs():
+    """`inspect` starts no process, and still has a ledger."""
+    built = ledger.build(Tally(CAPTURE, ASSEMBLE))
+    assert built.closed
+    assert len(built.equations) == 4
+
+
+def test_the_json_form_holds_all_that_was_counted():
+    """Other programs read it: plain maps, with the totals they would else have to add up."""
+    form = json.loads(json.dumps(ledger.build(RUN).as_json()))
+    assert form["closed"] is True
+    assert form["equations"][0]["left"] == 100
+    assert form["equations"][0]["right"]["refused: not ip"] == 10
+    assert form["counters"]["assemble"]["frames_decoded"] == 90
+    assert [each["messages_taken"] for each in form["counters"]["workers"]] == [10, 10]
+
+
+@given(st.integers(0, 2**40), st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 2**40)))
+def test_an_equation_closes_exactly_when_nothing_is_in_flight(left, right):
+    """Totals up to any size; Python's integers do not wrap."""
+    equation = ledger.Equation("x", left, right)
+    assert equation.closes == (left == sum(right.values())) == (equation.in_flight == 0)

@@ -1,0 +1,41 @@
+"""Progress in one line: share, counts, rates, time left."""
+
+from pipeline.ledger import Tally
+from pipeline.progress import describe
+
+
+def reading(frames: int, read: int, messages: int, taken: int = 0, total: int = 1000) -> Tally:
+    """An offline run at some moment."""
+    capture = {"frames_captured": frames, "bytes_read": read, "bytes_total": total}
+    return Tally(capture, {"messages": messages}, None, ({"messages_taken": taken},))
+
+
+def test_a_file_of_known_size_has_a_share_and_an_end():
+    """A quarter took ten seconds: thirty more."""
+    line = describe(reading(5000, 250, 40), reading(3000, 150, 20), 2.0, 10.0)
+    assert line == "25% of 1000B, 5,000 frames (1,000/s), 40 messages (10/s), 0:30 left"
+
+
+def test_standard_input_has_no_end_in_sight():
+    """Nothing is claimed that is not known."""
+    line = describe(reading(5, 2048, 4, total=0), Tally(), 1.0, 1.0)
+    assert line == "2KiB read, 5 frames (5/s), 4 messages (4/s)"
+
+
+def test_what_is_read_but_not_out_is_said():
+    """At 100 % the far side may still be busy."""
+    line = describe(reading(5, 1000, 40, taken=10), Tally(), 1.0, 1.0)
+    assert line.startswith("100% of 1000B")
+    assert line.endswith("30 on their way out")
+
+
+def test_nothing_yet_divides_by_nothing():
+    """The first tick may come before the first frame."""
+    assert describe(reading(0, 0, 0), reading(0, 0, 0), 0.0, 0.0) == "0 frames (0/s), 0 messages (0/s)"
+
+
+def test_a_receiver_tells_its_rates():
+    """There is no end to show."""
+    before, now = ({"messages": count, "bytes_in": count * 1024} for count in (10_000, 50_000))
+    line = describe(Tally(receiver=now), Tally(receiver=before), 2.0, 60.0)
+    assert line == "50,000 messages (20.0k/s, 19.53MiB/s)"

@@ -1,0 +1,91 @@
+"""From configuration to stages: who reads and writes which ring, and that every setting arrives."""
+
+import logging
+
+import pytest
+
+from capture.errors import SourceError
+from pipeline.settings import parse
+from pipeline.stages import wire
+from tests.integration.jobs import exchanges
+from tests.packets_files import write_pcap
+
+
+@pytest.fixture
+def reading(tmp_path):
+    """A configuration that reads a capture, with values that are not the defaults."""
+    path = write_pcap(tmp_path / "shop.pcap", exchanges(1))
+    return (
+        f'[input]\ntype = "pcap"\npath = "{path}"\nports = [81]\nfilter = "tcp"\n'
+        '[assemble]\nresponses = false\ngap_timeout = "3s"\nidle_timeout = "4s"\nmax_header = 5000\n'
+        'max_message = 6000\nmemory = "7MiB"\n[workers]\ncount = 2\n'
+        '[ring]\nframes = "2MiB"\nmessages = "8MiB"\nbatch_frames = 9\nbatch_bytes = 10000\n'
+        '[[output]]\ntype = "null"\n'
+    )
+
+
+def test_consumers_start_before_producers(reading):
+    """Whoever writes finds its reader there."""
+    wiring = wire(parse(reading, "m.toml"), logging.INFO)
+    assert [each.name for each in wiring.stages] == ["worker 0", "worker 1", "assembler", "capture"]
+    assert [each.source for each in wiring.stages] == [False, False, False, True]
+
+
+def test_every_ring_has_one_writer_and_one_reader(reading):
+    """The invariant of the ring itself."""
+    wiring = wire(parse(reading, "m.toml"), logging.INFO)
+    *workers, assembler, capture = wiring.stages
+    assert capture.writes == (assembler.spec.ring,)
+    assert assembler.writes == tuple(worker.spec.ring for worker in workers)
+    assert set(wiring.rings) == {"frame ring", "message ring 0", "message ring 1"}
+    assert wiring.rings["frame ring"].capacity >= 2 * 2**20
+    assert wiring.rings["message ring 1"].capacity >= 8 * 2**20
+
+
+def test_every_setting_of_assembly_and_capture_arrives(reading):
+    """A key that is accepted and not obeyed is worse than an unknown one."""
+    *_, assembler, capture = wire(parse(reading, "m.toml"), logging.DEBUG).stages
+    settings = assembler.spec.settings
+    assert (settings.ports, settings.responses) == ((81,), False)
+    assert (settings.gap_timeout_s, settings.idle_timeout_s) == (3.0, 4.0)
+    assert (settings.max_header, settings.max_message, settings.memory) == (5000, 6000, 7 * 2**20)
+    assert (capture.spec.batch_frames, capture.spec.batch_bytes, capture.spec.bpf) == (9, 10000, "tcp")
+    assert capture.spec.level == logging.DEBUG
+
+
+def test_every_setting_of_outputs_and_receiver_arrives():
+    """The same for the other half."""
+    text = (
+        '[input]\ntype = "tcp"\nlisten = "[::1]:7"\nmax_connections = 3\n'
+        '[[output]]\ntype = "tcp"\naddress = "h:1"\ntag = "t"\ncompression = "gzip"\nretry = "2s"\n'
+        'connect_timeout = "3s"\nwrite_timeout = "4s"\nack_timeout = "6s"\nwindow_chunks = 7\n'
+        'policy = "drop"\nchunk_bytes = 8000\nchunk_records = 9\nflush = "10ms"\n'
+        '[[output]]\ntype = "file"\npath = "o"\ncompression = "gzip"\n'
+    )
+    wiring = wire(parse(text, "m.toml"), logging.INFO)
+    worker, receiver = wiring.stages
+    tcp, file = worker.spec.outputs
+    assert (tcp.index, tcp.type, tcp.address, tcp.tag, tcp.compression, tcp.policy) == (
+        0,
+        "tcp",
+        "h:1",
+        "t",
+        "gzip",
+        "drop",
+    )
+    assert (tcp.retry_s, tcp.connect_timeout_s, tcp.write_timeout_s, tcp.ack_timeout_s) == (
+        2.0,
+        3.0,
+        4.0,
+        6.0,
+    )
+    assert (tcp.window_chunks, tcp.chunk_bytes, tcp.chunk_records, tcp.flush_s) == (7, 8000, 9, 0.01)
+    assert (file.index, file.path, file.compression, file.policy) == (1, "o", "gzip", "block")
+    assert (receiver.spec.host, receiver.spec.port, receiver.spec.connections) == ("::1", 7, 3)
+    assert wiring.outputs == ("tcp h:1", "file o")
+
+
+def test_an_input_that_is_not_there_is_found_before_anything_starts():
+    """Else four processes would start to say it."""
+    with pytest.raises(SourceError, match="no such file"):
+        wire(parse('[input]\ntype = "pcap"\npath = "/no/file"\n[[output]]\ntype = "null"\n', "m"), logging.INFO)

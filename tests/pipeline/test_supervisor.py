@@ -1,0 +1,150 @@
+"""The supervisor with small children: whatever they do, the run ends, says why, and leaves nobody behind."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from capture.child import EventQueue
+from capture.counters import Counters
+from capture.ring import Ring
+from pipeline.supervisor import Outcome, Supervisor
+from pipeline.wiring import Stage, Wiring
+from tests.pipeline import children
+from tests.pipeline.children import FakeSpec
+
+RING_BYTES = 64 * 1024
+
+
+def stage(
+    name: str, target: Callable[[FakeSpec], None], reads: Ring | None = None, writes: Ring | None = None
+) -> Stage:
+    """One fake child; whoever writes and does not read is a source."""
+    events, counters = EventQueue(), Counters(("seen",))
+    spec = FakeSpec(events, counters, reads, writes, os.getpid())
+    written = () if writes is None else (writes,)
+    return Stage(name, target, spec, events, counters, written, source=writes is not None and reads is None)
+
+
+def wiring(consumer: Callable[[FakeSpec], None], source: Callable[[FakeSpec], None]) -> Wiring:
+    """A source, a ring, a consumer."""
+    ring = Ring.create(RING_BYTES)
+    return Wiring(
+        (stage("worker 0", consumer, reads=ring), stage("capture", source, writes=ring)),
+        {"frame ring": ring},
+        (),
+    )
+
+
+def seen(run: Wiring) -> dict[str, int]:
+    """What each child counted."""
+    return {each.name: each.counters["seen"] for each in run.stages}
+
+
+def supervise(run: Wiring, signals: tuple[int, ...] = (), drain_s: float = 10.0) -> Outcome:
+    """Run it; once every child has counted something, send this process the signals, one per tick."""
+    due = list(signals)
+
+    def tick() -> None:
+        if due and all(seen(run).values()):
+            os.kill(os.getpid(), due.pop(0))
+
+    outcome = Supervisor(run, tick, drain_s).run()
+    assert not multiprocessing.active_children()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("events of")]
+    assert not due, "the run ended before the signals were sent"
+    return outcome
+
+
+def test_a_run_ends_when_its_children_have_ended_and_everything_has_passed():
+    """The plain case: ten in, ten out, exit code 0."""
+    run = wiring(children.read_all, children.write_some)
+    outcome = supervise(run)
+    assert (outcome.exit_code, outcome.errors) == (0, [])
+    assert seen(run) == {"worker 0": 10, "capture": 10}
+    assert run.in_flight() == ""
+
+
+def test_what_children_log_reaches_the_log_of_the_supervisor(caplog):
+    """An operator reads one log; the children write none of their own."""
+    caplog.set_level(logging.INFO)
+    supervise(wiring(children.read_all, children.write_some))
+    said = {(record.name, record.getMessage()) for record in caplog.records}
+    assert ("capture", "ten written") in said
+    assert ("worker 0", "ready") in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_drains(number):
+    """Ctrl-C is the usual end of a live run: it must lose nothing and count as success."""
+    run = wiring(children.read_all, children.write_until_told)
+    outcome = supervise(run, (number,))
+    assert (outcome.exit_code, outcome.errors) == (0, [])
+    assert outcome.stopped_by == signal.Signals(number).name
+    assert seen(run) == {"worker 0": 1, "capture": 1}
+
+
+def test_the_second_signal_aborts_and_says_what_was_in_flight():
+    """Whoever presses twice wants out now, and must still learn what it cost."""
+    run = wiring(children.hang, children.write_until_told)
+    outcome = supervise(run, (signal.SIGINT, signal.SIGINT))
+    assert outcome.exit_code == 130
+    assert len(outcome.errors) == 1
+    assert outcome.errors[0].startswith("aborted by SIGINT; in flight: ")
+    assert "bytes in frame ring" in outcome.errors[0]
+
+
+def test_draining_has_a_deadline():
+    """A consumer that hangs must not keep a stopped run alive."""
+    outcome = supervise(wiring(children.hang, children.write_until_told), (signal.SIGTERM,), drain_s=0.5)
+    assert outcome.exit_code == 1
+    assert "not drained within 0.5 s; in flight: " in outcome.errors[0]
+
+
+def test_a_killed_consumer_ends_the_run_with_its_name_and_signal():
+    """The source would wait for ever for room in a ring that nobody reads."""
+    outcome = supervise(wiring(children.die, children.write_until_told))
+    assert outcome.exit_code == 1
+    assert outcome.errors == ["worker 0 was killed by SIGKILL"]
+
+
+def test_a_killed_source_lets_the_rest_finish_what_is_there():
+    """Its ring is closed on its behalf: what it had written is not lost with it."""
+    outcome = supervise(wiring(children.read_all, children.die))
+    assert outcome.exit_code == 1
+    assert outcome.errors == ["capture was killed by SIGKILL"]
+
+
+def test_an_error_of_a_child_is_the_error_of_the_run():
+    """One line, in the words of the child that knows."""
+    outcome = supervise(wiring(children.fail, children.write_until_told))
+    assert (outcome.exit_code, outcome.errors) == (1, ["the far side said no"])
+
+
+def test_a_child_that_ends_without_a_word_is_an_error():
+    """Even where no code of ours had the last word."""
+    outcome = supervise(wiring(children.read_all, children.vanish))
+    assert outcome.exit_code == 7
+    assert outcome.errors == ["capture ended with exit code 7 and gave no reason"]
+
+
+def test_an_error_in_the_supervisor_leaves_no_child():
+    """Our own bug is no excuse for processes without a parent."""
+
+    def tick() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Supervisor(wiring(children.hang, children.write_until_told), tick).run()
+    assert not multiprocessing.active_children()
+
+
+def test_signal_handlers_are_put_back():
+    """The supervisor is a guest in its process."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    supervise(wiring(children.read_all, children.write_some))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

@@ -1,0 +1,80 @@
+"""Values with a unit: what people write, and what comes back when it is nonsense."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import values
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("2s", 2.0),
+        ("500ms", 0.5),
+        ("1m", 60.0),
+        ("1.5 h", 5400.0),
+        ("250us", 0.00025),
+        (3, 3.0),
+        (0.25, 0.25),
+        ("0s", 0),
+    ],
+)
+def test_durations_are_read_in_every_unit(written, seconds):
+    """A wrong factor would turn a timeout into an hour's wait."""
+    assert values.read_duration_s(written) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("64MiB", 2**26), ("512MB", 512_000_000), ("1 kib", 1024), ("1.5KiB", 1536), (4096, 4096), ("7B", 7)],
+)
+def test_sizes_are_read_in_every_unit(written, size):
+    """Decimal and binary units differ by a twentieth and more."""
+    assert values.read_size_bytes(written) == size
+
+
+@pytest.mark.parametrize("written", ["", "2", "s", "2 weeks", "-1s", "2s3", "1e3s", True, None, [1], "400d", -1])
+def test_other_durations_are_refused_with_advice(written):
+    """The error line ends with what to write instead."""
+    with pytest.raises(ValueError, match="write a duration"):
+        values.read_duration_s(written)
+
+
+@pytest.mark.parametrize("written", ["many", "0.3B", "-5MB", "1PB", False, 1.5, -1, 2**50])
+def test_other_sizes_are_refused_with_advice(written):
+    """Half a byte and a negative size are typing errors."""
+    with pytest.raises(ValueError, match=r"write a (size|whole number)"):
+        values.read_size_bytes(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "host", ":80", "host:", "host:x", "a b:1", "::1:80", "[x]:1", "h:65536", "h:-1", "h:²"]
+)
+def test_what_is_no_address_is_refused(written):
+    """A host without brackets around its colons could be read in two ways."""
+    with pytest.raises(ValueError, match="host:port"):
+        values.read_address(written)
+
+
+@given(st.one_of(st.ip_addresses().map(str), st.just("staging.internal")), st.integers(0, 65535))
+def test_addresses_come_back_as_written(host, port):
+    """What is listened on is printed in the form in which it can be configured on the other side."""
+    assert values.read_address(values.write_address(host, port)) == (host, port)
+
+
+@given(st.integers(0, 2**40))
+def test_a_size_that_is_written_short_stays_near(size):
+    """Four digits are kept."""
+    assert values.read_size_bytes(round(values.read_size_bytes(size))) == size
+    number, unit = values.write_size(size).rstrip("KMGTiB"), values.write_size(size).lstrip("0123456789.e+")
+    assert float(number) * values.BYTES[unit] == pytest.approx(size, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0.05, "50ms"), (2.0, "2s"), (60.0, "1m"), (90.0, "90s"), (0.0, "0s")]
+)
+def test_durations_are_written_as_they_are_configured(seconds, written):
+    """The template and `check` show values that can be copied into a file."""
+    assert values.write_duration(seconds) == written
+    assert values.read_duration_s(written) == seconds
