@@ -46,7 +46,7 @@ cdef enum:
 
 
 cdef Tally decode_frame(const uint8_t* frame, size_t caplen, uint16_t link, Packet* out) noexcept nogil:
-    """Read one frame; `frames_decoded` fills everything in `out` but ts_ns, any other result is the refusal's counter."""
+    """Read one frame; `frames_decoded` fills everything in `out` but ts_ns, else it is the refusal's counter."""
     cdef Cursor c = Cursor(frame, caplen)
     cdef const uint8_t* p
     if link == LINKTYPE_ETHERNET:
@@ -131,7 +131,7 @@ cdef Tally read_ipv6(Cursor* c, Packet* out) noexcept nogil:
     cdef const uint8_t* extension
     cdef uint8_t following
     cdef size_t length
-    cdef int depth
+    cdef int _depth
     if p == NULL:
         return Tally.refused_ip_header
     length = be16(p + 4)
@@ -139,7 +139,7 @@ cdef Tally read_ipv6(Cursor* c, Packet* out) noexcept nogil:
     memcpy(out.src, p + 8, 32)
     out.ipv6 = 1
     following = p[6]
-    for depth in range(EXTENSION_DEPTH):
+    for _depth in range(EXTENSION_DEPTH):
         if following == PROTOCOL_TCP:
             return read_tcp(c, out)
         if following == PROTOCOL_FRAGMENT:

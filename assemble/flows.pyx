@@ -1,14 +1,14 @@
 """The flow table: one entry per connection, found by its two endpoints, in the order of its last activity.
 
-In: decoded packets.  Out: flows, and message ids.  Invariant: a map with a single owner; a flow is on exactly one of the
-idle and closing lists.
+In: decoded packets.  Out: flows, and message ids.  Invariant: a map with a single owner; a flow is on exactly one
+of the idle and closing lists.
 """
 
 from ipaddress import ip_address
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from assemble.decode cimport Packet
 
@@ -41,7 +41,7 @@ cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_
 
 
 def message_id(client, uint16_t client_port, server, uint16_t server_port, uint32_t ack, uint32_t ordinal=0):
-    """Return the id of the request that `client` sent with acknowledgement number `ack`; addresses as text or objects."""
+    """Return the id of the request that `client` sent with acknowledgement number `ack`; addresses as text, say."""
     here, there = (ip_address(a) for a in (client, server))
     cdef bytes packed_here = here.packed.ljust(16, b"\0")
     cdef bytes packed_there = there.packed.ljust(16, b"\0")

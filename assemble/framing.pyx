@@ -252,7 +252,7 @@ cdef void begin_body(const Head* head, uint8_t request_traits, Body* body) noexc
 
 
 cdef Verdict pass_body(Body* body, const uint8_t* p, size_t n, size_t* used) noexcept nogil:
-    """Go on over a body: FOUND once it has ended, after `used` of these bytes; MORE if all were used; else BAD_LENGTH."""
+    """Go on over a body: FOUND once it has ended, after `used` of these bytes; MORE: all used; else BAD_LENGTH."""
     if body.kind == BODY_CHUNKED:
         return pass_chunked(body, p, n, used)
     if body.kind == BODY_LENGTH:

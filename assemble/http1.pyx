@@ -5,11 +5,11 @@ or under the reason why it is in none; what comes out does not depend on where t
 A message that lies in one segment is sent from where it is; longer ones are collected (assemble/collect.pyx).
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memmove
 
 from assemble.flows cimport (
-    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_BODY, IN_HEAD, LOOKING, OPEN, PARTIAL, ROLE_CLIENT,
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_BODY, IN_HEAD, LOOKING, PARTIAL, ROLE_CLIENT,
     ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity,
 )
 from assemble.framing cimport (
@@ -262,7 +262,8 @@ cdef class Http1Framer(Collector):
             half.ordinal = 0
         half.numbered += 1
         half.last_ack = half.first_ack
-        half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6, half.first_ack, half.ordinal)
+        half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6,
+                           half.first_ack, half.ordinal)
         begin_body(&half.head, 0, &half.body)
         if half.body.kind == BODY_INVALID:
             return BAD_LENGTH
@@ -302,7 +303,7 @@ cdef class Http1Framer(Collector):
         return FOUND
 
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
-        """Tell whether the server had received bytes of its client, when it answered, that were not delivered here yet."""
+        """Tell whether the server, when it answered, had received client's bytes that are not delivered here yet."""
         cdef Half* client = &flow.half[1 - side]
         if client.state == UNSEEN or client.state == PARTIAL:
             return True
@@ -380,7 +381,7 @@ cdef class Http1Framer(Collector):
             self.let_go(half)
 
     cdef void finish(self, Flow* flow, int side, bint whole, uint64_t cut) noexcept nogil:
-        """End a half: `whole` if every byte up to a FIN was delivered; `cut` bytes at its end are known to be missing."""
+        """End a half: `whole` if every byte up to a FIN was delivered; `cut` bytes at its end are missing."""
         cdef Half* half = &flow.half[side]
         if half.phase == IN_BODY:
             half.missing += half.body.remain if half.body.kind == BODY_LENGTH else cut

@@ -52,8 +52,8 @@ cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint8_t traits) no
 cdef Pending* matching_request(Flow* flow, uint32_t response_seq, bint synced) noexcept nogil:
     """Return the request that a response starting at `response_seq` answers, or NULL.
 
-    A request's acknowledgement number is where its response starts (DESIGN 5).  Behind a hole in the responses, requests
-    whose responses were in it are passed over.  A request sent after this response was received is not its request.
+    A request's acknowledgement number is where its response starts (DESIGN 5).  Behind a hole in the responses,
+    requests whose responses were in it are passed over.  A request sent after this response was received is not its request.
     """
     cdef uint32_t index
     cdef Pending* entry

@@ -1,7 +1,7 @@
 """The assembler process: one frame ring in, one message ring per worker out.
 
-In: KIND_FRAMES records.  Out: KIND_MESSAGE records.  Invariant: a frame is released once it is in a message ring or held
-here; the message rings are closed when the frame ring has ended, whatever happened in between.
+In: KIND_FRAMES records.  Out: KIND_MESSAGE records.  Invariant: a frame is released once it is in a message ring or
+held here; the message rings are closed when the frame ring has ended, whatever happened in between.
 """
 
 import logging

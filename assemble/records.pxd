@@ -10,7 +10,7 @@ cdef enum:
     FLAG_COMPLETE = 1
     FLAG_INTERIM = 2
     FLAG_IPV6 = 4
-    PART_BYTES = 1048575
+    PART_BYTES = 1048560
     MESSAGE_HEADER_BYTES = 120
 
 cdef struct MessageHeader:

@@ -40,8 +40,9 @@ at 112, 4 bytes   part         number of this part, from 0; parts follow each ot
 at 116, 4 bytes   parts        their number; 1 for all but large messages
 """
 
-PART_BYTES: Final = 1_048_575
-"""Most payload of one record: a multiple of 3, so that base64 of the parts is the base64 of the message."""
+PART_BYTES: Final = 1_048_560
+"""Most payload of one record.  Parts but the last are multiples of 24: of 3, so that base64 of the parts is the base64
+of the message, and of 8, so that they fill their record without padding."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,9 @@ cdef size_t possible_start(const uint8_t* p, size_t n) noexcept nogil:
         at = method_before(p, last - 1, lowest)
         if last - 1 - at >= METHOD_LEAST:
             return at
-        if last - 1 - middle >= VERSION_BYTES and size <= 3 and begins_version(p + last - 1 - VERSION_BYTES, VERSION_BYTES):
-            return last - 1 - VERSION_BYTES
+        at = last - 1 - VERSION_BYTES
+        if last - 1 - middle >= VERSION_BYTES and size <= 3 and begins_version(p + at, VERSION_BYTES):
+            return at
     if end < n:
         return n
     at = method_before(p, end, lowest)
