@@ -1,10 +1,12 @@
-"""What every child process does first and last: signals, its parent's death, log records and events (DESIGN 11, 13).
+"""What every child process does first and last: signals, its parent's death, log and events (DESIGN 11, 13).
 
-Log records and events travel to the supervisor over one faster-fifo queue per child, as msgpack, never blocking.
+Log records and events travel to the supervisor over one faster-fifo queue per child, as msgpack, never
+blocking.
 """
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,7 +22,8 @@ from capture.errors import MirrorError
 
 QUEUE_BYTES: Final = 256 * 1024
 CHILD_COUNTERS: Final = ("events_lost",)
-PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15  # at most 15 bytes
 
 
 def _pack(item: dict[str, Any]) -> bytes:
@@ -34,14 +37,14 @@ def _unpack(item: memoryview) -> dict[str, Any]:
 
 
 class EventQueue(faster_fifo.Queue):  # type: ignore[misc]  # the library is untyped
-    """One child's way to tell the supervisor something: maps of plain values, msgpack, lossy when full but counted."""
+    """One child's way to tell the supervisor something: maps of plain values, lossy when full but counted."""
 
     def __init__(self) -> None:
         super().__init__(max_size_bytes=QUEUE_BYTES, loads=_unpack, dumps=_pack)
         self.counters = Counters(CHILD_COUNTERS)
 
     def tell(self, event: str, **fields: object) -> None:
-        """Send one event; counted as lost if the queue is full, as the child must never wait for the supervisor."""
+        """Send one event; counted as lost if the queue is full: a child never waits for its supervisor."""
         try:
             self.put_nowait({"event": event, **fields})
         except Full:
@@ -62,19 +65,21 @@ class EventHandler(logging.Handler):
         self.events.tell("log", level=record.levelno, logger=record.name, text=text, at=record.created)
 
 
-def _die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent ends; covers a parent that ended before we asked."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _settle_in(parent: int) -> None:
+    """Be known by name to ps(1) and top(1), and end when the parent ends, or has ended already (prctl(2))."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(PR_SET_NAME, multiprocessing.current_process().name.encode()[:15], 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def run_child(body: Callable[[], None], events: EventQueue, parent: int, level: int = logging.INFO) -> None:
-    """Run a child's work: SIGINT and SIGTERM are the supervisor's to act on, errors become one event, exit code 0 or 1.
+    """Run a child's work: SIGINT and SIGTERM are ignored, an error becomes one event and the exit code.
 
     A source process (one that has to stop taking input) installs its own SIGTERM handler inside `body`.
     """
-    _die_with(parent)
+    _settle_in(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     root = logging.getLogger()

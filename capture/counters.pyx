@@ -1,4 +1,4 @@
-"""A page of named counters in shared memory: one process writes, any process reads, nobody locks (DESIGN 6)."""
+"""A page of named counters in shared memory: one process writes, any may read, nobody locks (DESIGN 6)."""
 
 import os
 from multiprocessing import reduction
@@ -27,13 +27,14 @@ MOST = PAGE_BYTES // 8
 
 
 cdef class Counters:
-    """Named 64-bit counters; hand it to a spawned child as it is (it travels by descriptor).  A successor adds on."""
+    """Named 64-bit counters; travels to a spawned child by descriptor, as it is.  A successor adds on."""
 
     def __cinit__(self, names, int fd=-1):
         self.names = tuple(names)
         self.index = {name: at for at, name in enumerate(self.names)}
         if len(self.index) != len(self.names) or len(self.names) > MOST:
-            raise ValueError(f"counters: {len(self.names)} names, of which {len(self.index)} differ; at most {MOST}")
+            count, different = len(self.names), len(self.index)
+            raise ValueError(f"counters: {count} names, of which {different} differ; at most {MOST}")
         if fd < 0:
             fd = os.memfd_create("ringtap-counters", os.MFD_CLOEXEC)
             os.ftruncate(fd, PAGE_BYTES)

@@ -12,6 +12,13 @@ cdef extern from *:
     static inline void ring_store32(uint32_t *at, uint32_t v) { __atomic_store_n(at, v, __ATOMIC_SEQ_CST); }
     static inline uint32_t ring_take32(uint32_t *at) { return __atomic_exchange_n(at, 0, __ATOMIC_SEQ_CST); }
     static inline void ring_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+    #if defined(__x86_64__) || defined(__i386__)
+    static inline void ring_pause(void) { __builtin_ia32_pause(); }
+    #elif defined(__aarch64__)
+    static inline void ring_pause(void) { __asm__ volatile("yield"); }
+    #else
+    static inline void ring_pause(void) { }
+    #endif
     """
     uint64_t ring_load(const uint64_t *at) noexcept nogil
     void ring_store(uint64_t *at, uint64_t value) noexcept nogil
@@ -19,6 +26,7 @@ cdef extern from *:
     void ring_store32(uint32_t *at, uint32_t value) noexcept nogil
     uint32_t ring_take32(uint32_t *at) noexcept nogil
     void ring_fence() noexcept nogil
+    void ring_pause() noexcept nogil
 
 
 cdef enum:
@@ -78,11 +86,14 @@ cdef class Producer:
     cdef uint64_t capacity
     cdef uint64_t head            # ours, ahead of front.head by what is committed but not published
     cdef uint64_t tail            # last tail seen
+    cdef uint64_t pad             # bytes to fill before the record reserved, once that is committed
     cdef uint64_t sequence
     cdef uint8_t* try_reserve(self, size_t payload) noexcept nogil
     cdef void commit(self, uint32_t kind, size_t payload) noexcept nogil
     cdef void publish(self) noexcept nogil
     cdef uint8_t* reserve(self, size_t payload) noexcept nogil
+    cdef uint64_t tail_for(self, size_t payload, uint64_t least) noexcept nogil
+    cdef bint ask(self, uint64_t tail) noexcept nogil
     cdef void sleep(self, uint64_t until_tail, int timeout_ms) noexcept nogil
 
 

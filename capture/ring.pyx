@@ -1,7 +1,7 @@
 """The shared-memory ring between two processes: records in, records out, in order, no lock (DESIGN 2).
 
-One producer, one consumer, an anonymous memory file handed over by file descriptor.  Invariant: the bytes
-[tail, head) hold whole records, 8-byte aligned and contiguous; what lies there does not change until it is released.
+One producer, one consumer, an anonymous memory file handed over by descriptor.  Invariant: bytes [tail, head)
+are whole records, 8-byte aligned, contiguous; what lies there does not change until it is released.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from capture.errors import MirrorError
 from capture.records import RECORD_HEADER
@@ -38,21 +38,10 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void* bytes_, size_t size)
     int close(int fd)
 
-cdef extern from *:
-    """
-    #if defined(__x86_64__) || defined(__i386__)
-    #define ring_pause() __builtin_ia32_pause()
-    #elif defined(__aarch64__)
-    #define ring_pause() __asm__ volatile("yield")
-    #else
-    #define ring_pause() ((void)0)
-    #endif
-    """
-    void ring_pause() noexcept nogil
-
 
 MAGIC = b"RINGTAP1"
 PAGE_BYTES = 4096
+MOST_BYTES = 1 << 32   # so that half of it, the longest record, has a 32-bit length
 
 cdef enum:
     FRONT_AT = 64      # ProducerLine
@@ -78,7 +67,7 @@ class RingStats(NamedTuple):
 
 
 cdef class Ring:
-    """The mapping itself; make one with `Ring.create`, hand it to a spawned child as it is (it travels by descriptor)."""
+    """The mapping itself, made by `Ring.create`; travels to a spawned child by descriptor, as it is."""
 
     def __cinit__(self, int memory_fd, int data_fd, int space_fd):
         self.memory_fd = memory_fd
@@ -105,7 +94,9 @@ cdef class Ring:
 
     @staticmethod
     def create(capacity):
-        """Make a ring of at least `capacity` data bytes (rounded up to pages; memory is taken when first touched)."""
+        """Make a ring of at least `capacity` bytes, whole pages, up to 4 GiB, in memory when touched."""
+        if not 0 < capacity <= MOST_BYTES:
+            raise ValueError(f"a ring of {capacity} bytes: from 1 to {MOST_BYTES} are possible")
         size = DATA_AT + max(PAGE_BYTES, -(-capacity // PAGE_BYTES) * PAGE_BYTES)
         memory_fd = os.memfd_create("ringtap-ring", os.MFD_CLOEXEC)
         os.ftruncate(memory_fd, size)
@@ -117,7 +108,7 @@ cdef class Ring:
 
     @property
     def largest(self):
-        """Most payload bytes that one record may have: half the data area, so that it fits wherever the head stands."""
+        """Most payload bytes of one record: half the data area, so that it fits wherever the head stands."""
         return self.capacity // 2 - HEADER_BYTES
 
     def stats(self):
@@ -125,7 +116,7 @@ cdef class Ring:
         tail = ring_load(&self.back.tail)
         head = ring_load(&self.front.head)
         return RingStats(
-            self.capacity, head - tail, self.front.high_water, self.front.records,
+            self.capacity, min(head - tail, self.capacity), self.front.high_water, self.front.records,
             self.front.stalls, self.front.dropped, bool(ring_load32(&self.front.closed)),
         )
 
@@ -139,13 +130,19 @@ cdef void ring_bell(int fd) noexcept nogil:
     write(fd, &one, 8)
 
 
-cdef void still_bell(int fd) noexcept nogil:
+cdef void disarm_bell(uint32_t* waiting, int fd) noexcept nogil:
     cdef uint64_t count
+    ring_take32(waiting)
     read(fd, &count, 8)
 
 
+cdef void nap(int fd, int timeout_ms) noexcept nogil:
+    cdef pollfd waiter = pollfd(fd, POLLIN, 0)
+    poll(&waiter, 1, timeout_ms)
+
+
 cdef class Producer:
-    """The writing end; one per ring, in one process.  A successor goes on where the last published record ended."""
+    """The writing end, one per ring.  A successor goes on where the last published record ended."""
 
     def __cinit__(self, Ring ring not None):
         self.ring = ring
@@ -158,11 +155,10 @@ cdef class Producer:
         self.sequence = self.front.records
 
     cdef uint8_t* try_reserve(self, size_t payload) noexcept nogil:
-        """Return room for `payload` contiguous bytes, or NULL if the ring is too full now; nothing is published."""
+        """Return room for `payload` contiguous bytes, or NULL if the ring is too full; nothing is seen."""
         cdef size_t size = padded(payload + HEADER_BYTES)
         cdef size_t at = self.head % self.capacity
         cdef size_t pad = 0
-        cdef RecordHeader* header
         if size > self.capacity // 2:
             return NULL
         if at + size > self.capacity:
@@ -171,17 +167,18 @@ cdef class Producer:
             self.tail = ring_load(&self.back.tail)
             if self.head + pad + size - self.tail > self.capacity:
                 return NULL
-        if pad:
-            header = <RecordHeader*>(self.data + at)
-            header.length = <uint32_t>pad    # a pad may be 8 bytes long: it has no sequence number
-            header.kind = KIND_PAD
-            self.head += pad
-            at = 0
-        return self.data + at + HEADER_BYTES
+        self.pad = pad
+        return self.data + (0 if pad else at) + HEADER_BYTES
 
     cdef void commit(self, uint32_t kind, size_t payload) noexcept nogil:
-        """Finish the record last reserved with `payload` bytes (at most what was reserved); seen after `publish`."""
+        """Finish the record last reserved with `payload` bytes, at most what was reserved; see `publish`."""
         cdef RecordHeader* header = <RecordHeader*>(self.data + self.head % self.capacity)
+        if self.pad:
+            header.length = <uint32_t>self.pad    # a pad may be 8 bytes long: it has no sequence number
+            header.kind = KIND_PAD
+            self.head += self.pad
+            self.pad = 0
+            header = <RecordHeader*>self.data
         header.length = <uint32_t>padded(payload + HEADER_BYTES)
         header.kind = kind
         header.sequence = self.sequence
@@ -199,43 +196,50 @@ cdef class Producer:
         self.front.records = self.sequence
         ring_store(&self.front.head, self.head)
         ring_fence()
-        if self.back.waiting and ring_take32(&self.back.waiting):
+        if ring_load32(&self.back.waiting) and ring_take32(&self.back.waiting):
             ring_bell(self.ring.data_fd)
 
     cdef uint8_t* reserve(self, size_t payload) noexcept nogil:
         """Return room for `payload` bytes, waiting as long as it takes; NULL only if it can never fit."""
         cdef uint8_t* room = self.try_reserve(payload)
-        cdef uint64_t needed
-        cdef int spin
+        cdef int _spin
         if room != NULL or padded(payload + HEADER_BYTES) > self.capacity // 2:
             return room
         self.publish()
         self.front.stalls += 1
         while True:
-            for spin in range(SPINS):
+            for _spin in range(SPINS):
                 room = self.try_reserve(payload)
                 if room != NULL:
                     return room
                 ring_pause()
-            # Wake when an eighth has been freed, not at the first record: a full ring would else switch per record.
-            needed = padded(payload + HEADER_BYTES) * 2
-            if needed < self.capacity // 8:
-                needed = self.capacity // 8
-            needed += self.head
-            self.sleep(needed - self.capacity if needed > self.capacity else 0, NAP_MS)
+            # Not for the first record freed but for an eighth of the ring: else it would be one switch each.
+            self.sleep(self.tail_for(payload, self.capacity // 8), NAP_MS)
+
+    cdef uint64_t tail_for(self, size_t payload, uint64_t least) noexcept nogil:
+        """Return where the tail has to be for a record of `payload` bytes, and for `least` bytes, to fit."""
+        cdef uint64_t at = self.head % self.capacity
+        cdef uint64_t needed = padded(payload + HEADER_BYTES)
+        if at + needed > self.capacity:
+            needed += self.capacity - at
+        needed = self.head + max(needed, least)
+        return needed - self.capacity if needed > self.capacity else 0
 
     cdef void sleep(self, uint64_t until_tail, int timeout_ms) noexcept nogil:
         """Sleep until the tail reaches `until_tail` or the time is over."""
-        cdef pollfd waiter
-        self.front.wanted = until_tail
+        if self.ask(until_tail):
+            nap(self.ring.space_fd, timeout_ms)
+            disarm_bell(&self.front.waiting, self.ring.space_fd)
+
+    cdef bint ask(self, uint64_t tail) noexcept nogil:
+        """Ask to be rung once the tail reaches `tail`; false, and nothing is asked, if it already has."""
+        self.front.wanted = tail
         ring_store32(&self.front.waiting, 1)
         ring_fence()
-        if ring_load(&self.back.tail) < until_tail:
-            waiter.fd = self.ring.space_fd
-            waiter.events = POLLIN
-            poll(&waiter, 1, timeout_ms)
-        ring_take32(&self.front.waiting)
-        still_bell(self.ring.space_fd)
+        if ring_load(&self.back.tail) < tail:
+            return True
+        disarm_bell(&self.front.waiting, self.ring.space_fd)
+        return False
 
     @property
     def position(self):
@@ -251,20 +255,13 @@ cdef class Producer:
         """Return the descriptor that becomes readable when room asked for with `arm` is there."""
         return self.ring.space_fd
 
-    def arm(self, position):
+    def arm(self, uint64_t position):
         """Ask for `fileno` to become readable once `released` reaches `position`; False if it already has."""
-        self.front.wanted = position
-        ring_store32(&self.front.waiting, 1)
-        ring_fence()
-        if ring_load(&self.back.tail) >= position:
-            self.disarm()
-            return False
-        return True
+        return self.ask(position)
 
     def disarm(self):
         """Take back `arm` and swallow a bell already rung."""
-        ring_take32(&self.front.waiting)
-        still_bell(self.ring.space_fd)
+        disarm_bell(&self.front.waiting, self.ring.space_fd)
 
     def try_put(self, uint32_t kind, const uint8_t[::1] payload not None):
         """Copy one record in and publish it; False, and nothing is written, if there is no room now."""
@@ -289,9 +286,8 @@ cdef class Producer:
     def wait_room(self, size_t payload, int timeout_ms=NAP_MS):
         """Sleep until a record of `payload` bytes may fit or the time is over; counts as a stall."""
         self.front.stalls += 1
-        cdef uint64_t needed = self.head + 2 * padded(payload + HEADER_BYTES)
         with nogil:
-            self.sleep(needed - self.capacity if needed > self.capacity else 0, timeout_ms)
+            self.sleep(self.tail_for(payload, 0), timeout_ms)
 
     def drop(self, uint64_t records=1):
         """Count records given up for want of room."""
@@ -306,7 +302,7 @@ cdef class Producer:
 
 
 cdef class Consumer:
-    """The reading end; one per ring, in one process.  A successor starts at the tail: it repeats, it loses nothing."""
+    """The reading end, one per ring.  A successor starts at the tail: it repeats, it loses nothing."""
 
     def __cinit__(self, Ring ring not None):
         self.ring = ring
@@ -320,7 +316,7 @@ cdef class Consumer:
         return ring_load(&self.front.head)
 
     cdef const RecordHeader* next_record(self, uint64_t* cursor, uint64_t head) noexcept nogil:
-        """Step over one record and return it; NULL once the cursor is at `head`.  Valid until it is released."""
+        """Step over one record and return it, valid until released; NULL once the cursor is at `head`."""
         cdef const RecordHeader* header
         while cursor[0] < head:
             header = <const RecordHeader*>(self.data + cursor[0] % self.capacity)
@@ -333,7 +329,8 @@ cdef class Consumer:
         """Give everything before `position` back to the producer, and wake it if it waits for that."""
         ring_store(&self.back.tail, position)
         ring_fence()
-        if self.front.waiting and position >= self.front.wanted and ring_take32(&self.front.waiting):
+        if (ring_load32(&self.front.waiting) and position >= ring_load(&self.front.wanted)
+                and ring_take32(&self.front.waiting)):
             ring_bell(self.ring.space_fd)
 
     @property
@@ -356,7 +353,7 @@ cdef class Consumer:
         return self.ring.data_fd
 
     def arm(self, uint64_t position):
-        """Ask for `fileno` to become readable once the head passes `position`; False if there is no need to sleep."""
+        """Ask for `fileno` to become readable once the head passes `position`; False if it need not be."""
         ring_store32(&self.back.waiting, 1)
         ring_fence()
         if ring_load(&self.front.head) != position or ring_load32(&self.front.closed):
@@ -366,30 +363,26 @@ cdef class Consumer:
 
     def disarm(self):
         """Take back `arm` and swallow a bell already rung."""
-        ring_take32(&self.back.waiting)
-        still_bell(self.ring.data_fd)
+        disarm_bell(&self.back.waiting, self.ring.data_fd)
 
     def wait(self, uint64_t position, int timeout_ms=NAP_MS):
-        """Wait until the head passes `position`: a short spin, then sleep.  False if time or the ring ended first."""
-        cdef int spin
-        cdef pollfd waiter
+        """Wait until the head passes `position`: spin, then sleep.  False if time or the ring ended first."""
+        cdef int _spin
         with nogil:
-            for spin in range(SPINS):
+            for _spin in range(SPINS):
                 if ring_load(&self.front.head) != position:
                     break
                 ring_pause()
         if ring_load(&self.front.head) != position:
             return True
         if self.arm(position):
-            waiter.fd = self.ring.data_fd
-            waiter.events = POLLIN
             with nogil:
-                poll(&waiter, 1, timeout_ms)
+                nap(self.ring.data_fd, timeout_ms)
             self.disarm()
         return ring_load(&self.front.head) != position
 
     def read(self, uint64_t position):
-        """Return (kind, payload view, next position) of the record at `position`, or None if there is none yet.
+        """Return (kind, payload view, next position) of the record at `position`; None if there is none yet.
 
         The view is borrowed from the ring: it is valid until its record is released.
         """

@@ -1,0 +1,64 @@
+"""Link types: which ones can be decoded, and how to name the others.  Source: pcap-linktype(7)."""
+
+from typing import Final
+
+from capture.errors import SourceError
+
+SUPPORTED: Final = {
+    0: "NULL",
+    1: "ETHERNET",
+    101: "RAW",
+    108: "LOOP",
+    113: "LINUX_SLL",
+    228: "IPV4",
+    229: "IPV6",
+    276: "LINUX_SLL2",
+}
+"""LINKTYPE_ value -> name."""
+
+RAW_ALIASES: Final = (12, 14)
+"""What libpcap calls LINKTYPE_RAW: DLT_RAW is 12 on Linux, 14 on OpenBSD."""
+
+OTHERS: Final = {
+    6: "IEEE802_5",
+    7: "ARCNET_BSD",
+    8: "SLIP",
+    9: "PPP",
+    10: "FDDI",
+    50: "PPP_HDLC",
+    51: "PPP_ETHER",
+    100: "ATM_RFC1483",
+    104: "C_HDLC",
+    105: "IEEE802_11",
+    107: "FRELAY",
+    117: "PFLOG",
+    119: "IEEE802_11_PRISM",
+    122: "IP_OVER_FC",
+    127: "IEEE802_11_RADIOTAP",
+    147: "USER0",
+    163: "IEEE802_11_AVS",
+    166: "PPP_PPPD",
+    187: "BLUETOOTH_HCI_H4",
+    189: "USB_LINUX",
+    192: "PPI",
+    195: "IEEE802_15_4_WITHFCS",
+    201: "BLUETOOTH_HCI_H4_WITH_PHDR",
+    220: "USB_LINUX_MMAPPED",
+    227: "CAN_SOCKETCAN",
+    239: "NFLOG",
+    240: "NETANALYZER",
+    249: "USBPCAP",
+    252: "WIRESHARK_UPPER_PDU",
+    253: "NETLINK",
+    258: "PKTAP",
+}
+
+
+def linktype(datalink: int, name: str) -> int:
+    """Turn libpcap's data link into its LINKTYPE_ value; a SourceError names one that we cannot decode."""
+    link = 101 if datalink in RAW_ALIASES else datalink
+    if link not in SUPPORTED:
+        what = OTHERS.get(link, "a rare one")
+        known = ", ".join(f"{number} ({each})" for number, each in SUPPORTED.items())
+        raise SourceError(f"{name}: cannot decode link type {link} ({what}), only {known}")
+    return link

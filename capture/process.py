@@ -1,0 +1,84 @@
+"""The capture process: inputs to frame ring, then out.
+
+In: a CaptureSpec.  Out: KIND_FRAMES records in its ring, counters, events.  Invariant: the ring is closed
+however it ends, so that the assembler finishes; SIGTERM ends the reading, and what has been read is still
+written.
+"""
+
+import os
+import signal
+from dataclasses import dataclass, field
+from multiprocessing import reduction
+from typing import Any
+
+from capture.child import EventQueue, run_child
+from capture.counters import Counters
+from capture.ring import Producer, Ring
+from capture.sources import BATCH_BYTES, BATCH_FRAMES, FrameSource
+from capture.streams import Stop
+
+
+class StandardInput:
+    """A copy of our standard input, -1 if closed; travels to a spawned child, whose own is empty."""
+
+    def __init__(self, fd: int = 0) -> None:
+        try:
+            self.fd = os.dup(fd)
+        except OSError:
+            self.fd = -1
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach, (reduction.DupFd(self.fd) if self.fd >= 0 else None,)
+
+
+def _attach(travelled: Any) -> StandardInput:
+    attached = StandardInput(-1)
+    if travelled is not None:
+        attached.fd = travelled.detach()
+    return attached
+
+
+@dataclass(frozen=True)
+class CaptureSpec:
+    """What the capture process is told; `paths` as `capture.sources.expand` gives them."""
+
+    parent: int
+    level: int
+    events: EventQueue
+    counters: Counters
+    ring: Ring
+    paths: tuple[str, ...]
+    batch_frames: int = BATCH_FRAMES
+    batch_bytes: int = BATCH_BYTES
+    bpf: str | None = None
+    stdin: StandardInput = field(default_factory=StandardInput)
+
+
+def main(spec: CaptureSpec) -> None:
+    """Run the capture process; the target of the supervisor's spawn."""
+    run_child(lambda: _capture(spec), spec.events, spec.parent, spec.level)
+
+
+def _capture(spec: CaptureSpec) -> None:
+    stop = Stop()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    producer = Producer(spec.ring)
+    try:
+        with FrameSource(
+            spec.paths,
+            batch_frames=spec.batch_frames,
+            batch_bytes=spec.batch_bytes,
+            bpf=spec.bpf,
+            counters=spec.counters,
+            stop=stop,
+            stdin_fd=spec.stdin.fd,
+        ) as source:
+            while source.fill(producer):
+                pass
+    finally:
+        producer.close()

@@ -1,0 +1,63 @@
+"""Reads KIND_FRAMES payloads back, in plain Python: the oracle of everything that writes them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from capture.records import BATCH_HEADER, FRAME_ENTRY
+from capture.sources import FrameSource
+
+
+class Got(NamedTuple):
+    """One frame as the assembler will see it."""
+
+    ts_ns: int
+    data: bytes
+    link: int
+    source: int
+
+
+def unpack(payload: bytes | memoryview) -> tuple[int, list[Got]]:
+    """Return the number of the first frame and the frames of one payload, after checking its layout."""
+    frames, reserved, first = BATCH_HEADER.unpack_from(payload)
+    assert frames >= 1
+    assert reserved == 0
+    base = BATCH_HEADER.size + frames * FRAME_ENTRY.size
+    got, end = [], 0
+    for at in range(frames):
+        ts_ns, offset, caplen, wirelen, link, source = FRAME_ENTRY.unpack_from(
+            payload, BATCH_HEADER.size + at * FRAME_ENTRY.size
+        )
+        assert offset == end
+        assert wirelen == 0
+        end = offset + caplen
+        assert base + end <= len(payload)
+        got.append(Got(ts_ns, bytes(payload[base + offset : base + end]), link, source))
+    assert len(payload) - base - end in range(8)
+    return first, got
+
+
+def unpack_all(payloads: Iterable[bytes]) -> list[Got]:
+    """Return the frames of all payloads, after checking that they are numbered without a gap."""
+    frames: list[Got] = []
+    for payload in payloads:
+        first, got = unpack(payload)
+        assert first == len(frames) + 1
+        frames += got
+    return frames
+
+
+def read(*paths: object, **options: object) -> tuple[list[Got], list[str], dict[str, int]]:
+    """Read inputs to their end; return frames, warnings and counters, after checking that these agree."""
+    with FrameSource([str(path) for path in paths], **options) as source:  # type: ignore[arg-type]
+        frames = unpack_all(source.payloads())
+        counters = source.counters.as_dict()
+    assert counters["frames_captured"] == len(frames)
+    assert counters["bytes_captured"] == sum(len(frame.data) for frame in frames)
+    assert counters["files_cut"] == len(source.warnings)
+    assert counters["files_read"] == len(paths)
+    return frames, source.warnings, counters
+
+
+def pairs(frames: Iterable[Got]) -> list[tuple[int, bytes]]:
+    """Return time and bytes only."""
+    return [(frame.ts_ns, frame.data) for frame in frames]
