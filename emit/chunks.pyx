@@ -1,0 +1,308 @@
+"""Messages as msgpack entries `[EventTime, record]` in two open chunks, one for requests and one for responses.
+
+In: a message ring, read in place.  Out: the entries of a chunk, ready to be framed (WIRE.md, "Our record").
+Invariant: no Python per message; a part of a large message fills a chunk of its own.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from assemble.records cimport (
+    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REQUEST, RESPONSE, MessageHeader,
+)
+from capture.ring cimport Consumer
+from emit.buffer cimport free_buffer, reserve, shrink
+from emit.text cimport MOST_ADDRESS, put, put_address, put_hex
+from emit.walk cimport STRAY, Item, ends_message, gather, join, next_item, start_size
+
+from assemble.records import MESSAGE_HEADER
+
+cdef enum:
+    NO_MEMORY = -1
+    FIXED_BYTES = 512     # most that an entry takes besides method, target and payload
+    HOLD_SHARE = 4        # messages up to this share of the ring stay in it until all their parts are safe
+
+if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSAGE_HEADER.size:
+    raise ImportError("chunks: the compiled message header differs from the table in assemble/records.py")
+
+
+cdef inline uint8_t* put_big(uint8_t* at, uint64_t n, int size) noexcept nogil:
+    """Write the low `size` bytes of n, most significant first."""
+    cdef int i
+    for i in range(size - 1, -1, -1):
+        at[i] = <uint8_t>n
+        n >>= 8
+    return at + size
+
+
+cdef inline uint8_t* put_uint(uint8_t* at, uint64_t n) noexcept nogil:
+    """Write an unsigned integer in its shortest form."""
+    if n < 0x80:
+        at[0] = <uint8_t>n
+        return at + 1
+    if n < 0x100:
+        at[0] = 0xcc
+        return put_big(at + 1, n, 1)
+    if n < 0x10000:
+        at[0] = 0xcd
+        return put_big(at + 1, n, 2)
+    if n >> 32 == 0:
+        at[0] = 0xce
+        return put_big(at + 1, n, 4)
+    at[0] = 0xcf
+    return put_big(at + 1, n, 8)
+
+
+cdef inline uint8_t* put_str_head(uint8_t* at, size_t size) noexcept nogil:
+    """Write the head of a str of `size` bytes."""
+    if size < 32:
+        at[0] = <uint8_t>(0xa0 | size)
+        return at + 1
+    if size < 0x100:
+        at[0] = 0xd9
+        return put_big(at + 1, size, 1)
+    if size < 0x10000:
+        at[0] = 0xda
+        return put_big(at + 1, size, 2)
+    at[0] = 0xdb
+    return put_big(at + 1, size, 4)
+
+
+cdef inline uint8_t* put_bin(uint8_t* at, const uint8_t* data, size_t size) noexcept nogil:
+    """Write bytes as bin."""
+    if size < 0x100:
+        at[0] = 0xc4
+        at = put_big(at + 1, size, 1)
+    elif size < 0x10000:
+        at[0] = 0xc5
+        at = put_big(at + 1, size, 2)
+    else:
+        at[0] = 0xc6
+        at = put_big(at + 1, size, 4)
+    memcpy(at, data, size)
+    return at + size
+
+
+cdef inline uint8_t* put_latin(uint8_t* at, const uint8_t* text, size_t size) noexcept nogil:
+    """Write bytes, each one a Latin-1 character, as a str (which msgpack wants in UTF-8)."""
+    cdef size_t high = 0
+    cdef size_t i
+    for i in range(size):
+        high += text[i] >> 7
+    at = put_str_head(at, size + high)
+    if high == 0:
+        memcpy(at, text, size)
+        return at + size
+    for i in range(size):
+        if text[i] < 0x80:
+            at[0] = text[i]
+            at += 1
+        else:
+            at[0] = 0xc0 | (text[i] >> 6)
+            at[1] = 0x80 | (text[i] & 0x3f)
+            at += 2
+    return at
+
+
+cdef inline uint8_t* put_host(uint8_t* at, const uint8_t* packed, bint v6) noexcept nogil:
+    """Write an address as a str; its text is shorter than 46 bytes, but may need the longer head."""
+    cdef uint8_t[MOST_ADDRESS] text
+    cdef size_t size = put_address(text, packed, v6) - text
+    at = put_str_head(at, size)
+    memcpy(at, text, size)
+    return at + size
+
+
+cdef inline uint8_t* put_start(uint8_t* at, const MessageHeader* header) noexcept nogil:
+    """Write what every entry begins with, up to the value of `duration_us`."""
+    cdef bint v6 = header.flags & FLAG_IPV6
+    cdef int64_t seconds = header.first_ns // 1000000000
+    cdef int64_t rest = header.first_ns - seconds * 1000000000
+    cdef int64_t lasted = header.last_ns - header.first_ns
+    cdef uint8_t keys = 12
+    if rest < 0:            # the C division rounds towards zero
+        seconds -= 1
+        rest += 1000000000
+    if header.kind == REQUEST:
+        keys = 13 if header.part == 0 else 11    # without method and target
+    if header.parts > 1:
+        keys += 2
+    at[0] = 0x92
+    at[1] = 0xd7            # fixext8 of type 0: EventTime
+    at[2] = 0
+    at = put_big(at + 3, <uint64_t>seconds, 4)
+    at = put_big(at, <uint64_t>rest, 4)
+    at[0] = 0x80 | keys
+    at = put_hex(put(at + 1, b"\xa2id\xb0"), header.id)
+    at = put(at, b"\xa4kind\xa7request\xa3src" if header.kind == REQUEST else b"\xa4kind\xa8response\xa3src")
+    at = put_host(at, header.src, v6)
+    at = put_host(put(at, b"\xa3dst"), header.dst, v6)
+    at = put_uint(put(at, b"\xa5sport"), header.sport)
+    at = put_uint(put(at, b"\xa5dport"), header.dport)
+    return put_uint(put(at, b"\xabduration_us"), <uint64_t>(lasted // 1000 if lasted > 0 else 0))
+
+
+cdef inline uint8_t* put_entry(uint8_t* at, const Item* item, size_t method, size_t target) noexcept nogil:
+    """Write one entry; the caller has checked that `method` and `target` bytes lie inside the line."""
+    cdef const MessageHeader* header = item.header
+    at = put_start(at, header)
+    if header.kind != REQUEST:
+        at = put_uint(put(at, b"\xa6status"), header.status)
+    elif header.part == 0:   # later parts do not hold the start line
+        at = put_latin(put(at, b"\xa6method"), item.line, method)
+        at = put_latin(put(at, b"\xa6target"), item.line + header.target_at if target else item.line, target)
+    at = put(at, b"\xa8complete")
+    at[0] = 0xc3 if header.flags & FLAG_COMPLETE else 0xc2
+    at = put_uint(put(at + 1, b"\xa7missing"), header.missing)
+    at = put_uint(put(at, b"\xa4head"), header.head_len)
+    at = put_bin(put(at, b"\xa7payload"), item.payload, item.size)
+    if header.parts > 1:
+        at = put_uint(put(at, b"\xa4part"), header.part)
+        at = put_uint(put(at, b"\xa5parts"), header.parts)
+    return at
+
+
+cdef class Chunker:
+    """Two chunks being filled from one ring; `ready` is the kind of the one to take next, or 0."""
+
+    def __cinit__(self, Consumer consumer not None, size_t chunk_bytes, uint32_t chunk_records):
+        self.consumer = consumer
+        self.chunk_bytes = chunk_bytes
+        self.chunk_records = chunk_records
+
+    def __dealloc__(self):
+        free_buffer(&self.open[REQUEST].entries)
+        free_buffer(&self.open[RESPONSE].entries)
+        free_buffer(&self.line)
+
+    cdef Open* chunk(self, int kind) except NULL:
+        if kind != REQUEST and kind != RESPONSE:
+            raise ValueError(f"no chunk of kind {kind}")
+        return &self.open[kind]
+
+    cdef int append(self, Open* into, const Item* item) noexcept nogil:
+        """Add one entry to a chunk."""
+        cdef const MessageHeader* header = item.header
+        cdef size_t method = 0
+        cdef size_t target = 0
+        cdef uint8_t* at
+        if start_size(header) and start_size(header) <= item.line_size:
+            method = header.method_len
+            target = header.target_len
+        at = reserve(&into.entries, FIXED_BYTES + 2 * (method + target) + item.size)
+        if at == NULL:
+            return NO_MEMORY
+        if into.records == 0:
+            into.first = item.start
+        into.entries.size = put_entry(at, item, method, target) - into.entries.at
+        into.records += 1
+        into.payload_bytes += item.size
+        into.messages += ends_message(header)
+        return 0
+
+    cdef int run(self, uint64_t* cursor, uint64_t head, bint final) noexcept nogil:
+        """Fill until one chunk is full or the records end."""
+        cdef Item item
+        cdef Open* into
+        cdef int kind
+        cdef uint64_t following = cursor[0]
+        while next_item(self.consumer, &following, head, &item):
+            kind = REQUEST if item.header.kind == REQUEST else RESPONSE
+            into = &self.open[kind]
+            if item.header.parts <= 1:
+                join(&self.joint, &item)
+                if self.append(into, &item) < 0:
+                    return NO_MEMORY
+                if into.entries.size >= self.chunk_bytes or into.records >= self.chunk_records:
+                    self.ready = kind
+            elif into.records:        # a part is never mixed with others: send these first
+                self.ready = kind
+                return 0
+            elif item.header.part == 0 and gather(self.consumer, &item, following, head, &self.line) == 0 and not final:
+                return 0              # the rest of its start line has not come
+            elif join(&self.joint, &item) == STRAY:
+                self.strays += ends_message(item.header)
+            else:
+                if self.append(into, &item) < 0:
+                    return NO_MEMORY
+                if item.header.total <= self.consumer.capacity // HOLD_SHARE:
+                    into.first = self.joint.start
+                self.part = item.header.part
+                self.parts = item.header.parts
+                self.ready = kind
+            cursor[0] = following
+            if self.ready:
+                return 0
+        cursor[0] = following
+        return 0
+
+    def fill(self, uint64_t cursor, uint64_t head, bint final=False):
+        """Take records from `cursor` on until a chunk is ready or `head` is reached; return the new cursor.
+
+        `final` says that no more will come, so that there is nothing to wait for.
+        """
+        cdef int status
+        if self.ready:
+            raise ValueError("take the chunk that is ready first")
+        with nogil:
+            status = self.run(&cursor, head, final)
+        if status == NO_MEMORY:
+            raise MemoryError
+        return cursor
+
+    @property
+    def under_way(self):
+        """Whether a message in parts has begun and its last part has not been taken."""
+        return self.joint.next != 0
+
+    def records(self, int kind):
+        """Return how many entries the chunk holds."""
+        return self.chunk(kind).records
+
+    def messages(self, int kind):
+        """Return how many messages end in the chunk: all but the parts that are not the last."""
+        return self.chunk(kind).messages
+
+    def payload_bytes(self, int kind):
+        """Return the payload bytes of the chunk's entries."""
+        return self.chunk(kind).payload_bytes
+
+    def first(self, int kind):
+        """Return the ring position from which the chunk's messages could be read again; None if it is empty."""
+        cdef Open* chunk = self.chunk(kind)
+        return chunk.first if chunk.records else None
+
+    def frame(self, int kind, bytes head not None, bytes tail not None):
+        """Return head, length of the entries as 4 bytes big-endian, entries, and tail."""
+        cdef Open* chunk = self.chunk(kind)
+        cdef size_t before = len(head)
+        cdef size_t after = len(tail)
+        cdef size_t size = chunk.entries.size
+        cdef bytes frame = PyBytes_FromStringAndSize(NULL, before + 4 + size + after)
+        cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(frame)
+        memcpy(at, PyBytes_AS_STRING(head), before)
+        at = put_big(at + before, size, 4)
+        memcpy(at, chunk.entries.at, size)
+        memcpy(at + size, PyBytes_AS_STRING(tail), after)
+        return frame
+
+    def entries(self, int kind):
+        """Return a copy of the chunk's entries."""
+        cdef Open* chunk = self.chunk(kind)
+        return PyBytes_FromStringAndSize(<char*>chunk.entries.at, chunk.entries.size)
+
+    def clear(self, int kind):
+        """Empty the chunk, and `ready` with it if it was the one."""
+        cdef Open* chunk = self.chunk(kind)
+        shrink(&chunk.entries, 2 * self.chunk_bytes + 4 * FIXED_BYTES)
+        chunk.records = chunk.messages = 0
+        chunk.payload_bytes = 0
+        if self.ready == kind:
+            self.ready = self.part = self.parts = 0
+
+    def take_strays(self):
+        """Return how many messages without a beginning were passed over since the last call."""
+        cdef uint64_t strays = self.strays
+        self.strays = 0
+        return strays

@@ -1,0 +1,103 @@
+"""One sender's connection as the receiver has it: bytes in, frames out of them, answers back; no sockets.
+
+In: bytes.  Out: chunks in order, bytes to send.  Invariant: what is buffered is bounded by the largest frame and
+one read.
+"""
+
+from typing import Final
+
+from capture.errors import MalformedTraffic
+from emit.frames import FrameScanner
+from emit.incoming import Incoming, read_frame
+from emit.joining import Joiner, Pending
+
+FIRST_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 1024 * 1024
+
+
+class Inbox:
+    """Bytes that have come and are not used up, in one piece of memory that grows with the frame in it."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray(FIRST_BYTES)
+        self.start = 0
+        self.end = 0
+
+    def room(self) -> memoryview:
+        """Return where to read more into; at least half of the memory is free, or it is moved or doubled."""
+        size = len(self.memory)
+        if self.start == self.end:
+            self.start = self.end = 0
+        if size - self.end < size // 2:
+            held = self.end - self.start
+            memory = self.memory if held <= size // 4 else bytearray(max(2 * size, held + READ_BYTES // 4))
+            memory[:held] = self.memory[self.start : self.end]
+            self.memory, self.start, self.end = memory, 0, held
+        return memoryview(self.memory)[self.end :]
+
+    def filled(self, count: int) -> None:
+        """Note that `count` bytes were read into `room`."""
+        self.end += count
+
+    def view(self) -> memoryview:
+        """Return the bytes; borrowed: valid until the next `room`."""
+        return memoryview(self.memory)[self.start : self.end]
+
+    def drop(self, count: int) -> None:
+        """Give up the first `count` bytes."""
+        self.start += count
+
+
+class Connection:
+    """The state of one connection."""
+
+    def __init__(self, peer: str, joiner: Joiner, frame_bytes: int, inflated_bytes: int) -> None:
+        self.peer = peer
+        self.joiner = joiner
+        self.inbox = Inbox()
+        self.scanner = FrameScanner(frame_bytes)
+        self.inflated_bytes = inflated_bytes
+        self.outgoing = bytearray()
+        self.session: bytes | None = None
+        self.chunk: Incoming | None = None  # being written to the rings
+        self.frame_end = 0  # bytes of the inbox that it takes up
+        self.at = 0  # offset of its entries up to which they are written
+        self.pending: Pending | None = None  # of `chunk`
+        self.ended = False  # nothing more will be read
+        self.gone = False  # nothing can be sent any more
+        self.heard_s = 0.0
+
+    def next_chunk(self) -> Incoming | None:
+        """Return the next chunk that is there as a whole; heartbeats are passed over."""
+        while self.inbox.end > self.inbox.start:
+            view = self.inbox.view()
+            offsets = self.scanner.scan(view)
+            if offsets is None:
+                return None
+            self.scanner.reset()
+            incoming = read_frame(view[: offsets[-1]], offsets, self.inflated_bytes)
+            if incoming is not None:
+                self.chunk, self.frame_end, self.at = incoming, offsets[-1], 0
+                return incoming
+            self.inbox.drop(offsets[-1])
+        return None
+
+    def finish_chunk(self) -> None:
+        """Let go of the chunk and of its bytes."""
+        self.inbox.drop(self.frame_end)
+        self.chunk = self.pending = None
+
+    def cut_off(self) -> None:
+        """Take nothing more than the chunk that is being written, if there is one: the sender has gone elsewhere."""
+        self.ended = self.gone = True
+        self.inbox.end = self.inbox.start + (self.frame_end if self.chunk is not None else 0)
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether a frame has begun and is not whole."""
+        return self.chunk is None and self.inbox.end > self.inbox.start
+
+    def check_stall(self, now_s: float, stall_s: float) -> None:
+        """Raise MalformedTraffic if a frame has begun and nothing more of it comes."""
+        if self.in_frame and now_s - self.heard_s > stall_s:
+            raise MalformedTraffic(f"a frame that stops for {stall_s:g} s", at=self.inbox.end - self.inbox.start)

@@ -1,0 +1,78 @@
+"""The file output: JSON Lines appended to one path, by any number of workers at once.
+
+In: records of a message ring.  Out: a file, created with mode 0600, never truncated.  Invariant: the file holds
+whole lines.  Several workers append under flock(2), held for a buffer at a time, or for as long as one line takes
+whose message is too large to be in the ring as a whole; one file at the path that was asked for is worth that. A
+message counts as delivered when the kernel has it: it survives our death, not the machine's.
+"""
+
+import fcntl
+import logging
+import os
+import stat
+
+from emit.lineout import LineOutput
+
+log = logging.getLogger(__name__)
+
+
+class FileOutput(LineOutput):
+    """Appends lines to `spec.path`."""
+
+    regular = False
+
+    def open(self) -> None:
+        assert self.spec.path is not None
+        try:
+            self.fd = os.open(self.spec.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self.fail(self.explain(error))
+            return
+        self.regular = stat.S_ISREG(os.fstat(self.fd).st_mode)
+        if self.regular and self.lock():
+            self.end_broken_line()
+            self.unlock()
+
+    def end_broken_line(self) -> None:
+        """Put a line end after what an earlier writer left unfinished when it was killed."""
+        size = os.fstat(self.fd).st_size
+        if size and os.pread(self.fd, 1, size - 1) != b"\n":
+            log.warning("%s ends inside a line, probably of a run that was killed: it stays as it is", self.spec.path)
+            try:
+                os.write(self.fd, b"\n")
+            except OSError as error:
+                self.fail(self.explain(error))
+
+    def write(self) -> bool:
+        view = self.lines.view()
+        while self.written < len(view):
+            self.written += os.write(self.fd, view[self.written :])
+        return True
+
+    def lock(self) -> bool:
+        if not self.locked:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                log.warning("%s cannot be locked: %s", self.spec.path, error.strerror)
+            self.locked = True
+        return True
+
+    def unlock(self) -> None:
+        if self.locked:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+            self.locked = False
+
+    def cut_back(self, partial_bytes: int) -> None:
+        if self.regular:
+            os.ftruncate(self.fd, os.fstat(self.fd).st_size - partial_bytes)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            try:
+                os.close(self.fd)
+            except OSError as error:  # a network file system may say only now that it could not write
+                self.fail(self.explain(error))
+            self.fd = -1

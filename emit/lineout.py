@@ -1,0 +1,141 @@
+"""What the outputs of JSON Lines share: fill a buffer, write it whole lines at a time, undo a write that failed.
+
+In: records of a message ring.  Out: writes of up to BLOCK_BYTES and one line.  Invariant: lines of several workers
+that write to one place never interleave: whoever writes holds the lock from the start of a line to the end of one.
+"""
+
+import abc
+import contextlib
+from typing import Final
+
+from capture.counters import Counters
+from capture.ring import Consumer
+from emit.lines import LineWriter
+from emit.output import Output
+from emit.records import OutputSpec
+
+BLOCK_BYTES: Final = 1024 * 1024
+"""Text collected before it is written; also about what one turn writes before other outputs have theirs."""
+TURN_BLOCKS: Final = 4
+LOCK_RETRY_S: Final = 0.002
+
+
+class LineOutput(Output):
+    """An output of lines to a descriptor; subclasses open it, and say how to write and what a failed write leaves."""
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        super().__init__(spec, consumer, counters)
+        self.lines = LineWriter(consumer, 2 * BLOCK_BYTES)
+        self.fd = -1
+        self.written = 0  # bytes of the buffer
+        self.line_bytes = 0  # written of the line under way, in earlier blocks
+        self.locked = False
+        self.kept = self.cursor  # ring position of what is not written yet
+        self.retry_at_s: float | None = None
+        self.more = False
+        self.stuck = False
+
+    @property
+    def safe(self) -> int:
+        return self.cursor if self.failure else self.kept
+
+    @property
+    def busy(self) -> bool:
+        return self.more
+
+    @property
+    def hungry(self) -> bool:
+        return not self.stuck or self.spec.policy == "drop"
+
+    def deadline(self) -> float | None:
+        return self.retry_at_s
+
+    def done(self, head: int) -> bool:
+        return super().done(head) and self.lines.size == 0
+
+    def let_go(self) -> None:
+        self.kept = self.cursor
+
+    def take(self, head: int) -> None:
+        self.more = False
+        for _turn in range(TURN_BLOCKS):
+            if self.lines.size == 0:
+                self.cursor = self.lines.fill(self.cursor, head, BLOCK_BYTES, self.final)
+                self.stray(self.lines.take_strays())
+            if self.lines.size == 0:
+                self.kept = self.lines.safe(self.cursor)
+                return
+            if not self.flush():
+                return
+        self.more = self.cursor < head
+
+    def flush(self) -> bool:
+        """Write what is in the buffer; False if that has to wait, or failed."""
+        self.stuck = not self.lock()
+        if self.stuck:
+            self.retry_at_s = self.now_s + LOCK_RETRY_S
+            return False
+        self.retry_at_s = None
+        try:
+            self.stuck = not self.write()
+        except OSError as error:
+            self.undo(error)
+            return False
+        if self.stuck:
+            return False
+        self.wrote()
+        return True
+
+    def wrote(self) -> None:
+        """Account for a buffer that is written to its end."""
+        self.tally.delivered += self.lines.messages
+        self.count("delivered_bytes", self.lines.payload_bytes)
+        self.count("chunks")
+        self.kept = self.lines.safe(self.cursor)
+        if self.lines.mid_line:
+            self.line_bytes = self.tail_bytes(self.lines.size)
+        else:
+            self.line_bytes = 0
+            self.unlock()
+        self.lines.clear()
+        self.written = 0
+
+    def tail_bytes(self, size: int) -> int:
+        """Return the length of the unfinished line at the end of the first `size` bytes of the buffer and before."""
+        text = bytes(self.lines.view()[:size])
+        newline = text.rfind(b"\n")
+        return size - newline - 1 if newline >= 0 else self.line_bytes + size
+
+    def undo(self, error: OSError) -> None:
+        """Cut a partial last line back, account for the lines before it, and give up."""
+        whole_lines = bytes(self.lines.view()[: self.written]).count(b"\n")
+        partial_bytes = self.tail_bytes(self.written)
+        if partial_bytes:
+            with contextlib.suppress(OSError):
+                self.cut_back(partial_bytes)
+        self.tally.delivered += min(whole_lines, self.lines.messages)
+        self.tally.undelivered += max(self.lines.messages - whole_lines, 0)
+        self.lines.clear()
+        self.unlock()
+        self.more = self.stuck = False
+        self.retry_at_s = None
+        self.fail(self.explain(error))
+
+    def explain(self, error: OSError) -> str:
+        """Say in plain words why a write failed."""
+        return f"cannot write to {self.spec.path or self.spec.type}: {(error.strerror or str(error)).lower()}"
+
+    @abc.abstractmethod
+    def write(self) -> bool:
+        """Write the buffer from `written` on; False if the rest has to wait; OSError if it failed."""
+
+    @abc.abstractmethod
+    def lock(self) -> bool:
+        """Take the lock if it is free, or already ours."""
+
+    @abc.abstractmethod
+    def unlock(self) -> None:
+        """Give the lock back, if it is ours."""
+
+    def cut_back(self, partial_bytes: int) -> None:  # what a pipe has taken cannot be taken back
+        """Remove the last `partial_bytes` bytes written."""

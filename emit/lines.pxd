@@ -1,0 +1,23 @@
+"""C face of the JSON Lines encoder."""
+
+from libc.stdint cimport uint64_t
+
+from capture.ring cimport Consumer
+from emit.buffer cimport Buffer
+from emit.walk cimport Item, Joint, Place
+
+
+cdef class LineWriter:
+    cdef readonly Consumer consumer
+    cdef Buffer text                  # owned: freed in __dealloc__
+    cdef Buffer line                  # owned: freed in __dealloc__; a start line longer than a part
+    cdef Joint joint
+    cdef size_t keep_bytes
+    cdef bint holding                 # the message under way stays in the ring until it is written
+    cdef readonly uint64_t messages
+    cdef readonly uint64_t payload_bytes
+    cdef readonly uint64_t strays
+    cdef int run(self, uint64_t* cursor, uint64_t head, size_t limit, bint final) noexcept nogil
+    cdef int add(self, const Item* item, Place place) noexcept nogil
+    cdef int abort_line(self) noexcept nogil
+    cdef int abort_after(self, Place place) noexcept nogil

@@ -1,0 +1,164 @@
+"""What every output is to a worker: a cursor into the message ring, and an account of what became of each message.
+
+In: records between the output's own cursor and the ring's head.  Out: deliveries, and outcomes that the worker
+books as it releases the ring.  Invariant: every message ends in exactly one outcome, before `done` says so.
+"""
+
+import abc
+import logging
+from dataclasses import dataclass
+
+from capture.counters import Counters
+from capture.ring import Consumer
+from emit.records import OutputSpec
+from emit.walk import skip_messages
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Messages whose outcome is known, but which the worker has not booked yet; or the other way round."""
+
+    delivered: int = 0
+    dropped: int = 0
+    undelivered: int = 0
+    owed: int = 0  # released from the ring before their outcome was known (policy "drop")
+
+    def book(self, released: int) -> dict[str, int]:
+        """Take the outcomes of that many more messages off; which one is whose does not matter, each is booked once."""
+        left = self.owed + released
+        booked = {}
+        for name in ("delivered", "dropped", "undelivered"):
+            known = getattr(self, name)
+            booked[name] = min(known, left)
+            left -= booked[name]
+            setattr(self, name, known - booked[name])
+        self.owed = left
+        return booked
+
+
+class Output(abc.ABC):
+    """One output of one worker.  Subclasses say how records are taken, and when they are safe."""
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        self.spec = spec
+        self.consumer = consumer
+        self.counters = counters
+        self.cursor = consumer.tail  # everything before it is taken
+        self.tally = Tally()
+        self.failure: str | None = None  # why it has given up, for good
+        self.final = False  # no more records will come
+        self.now_s = 0.0  # monotonic clock, as of the latest call from the worker
+        self.capacity = consumer.ring.capacity
+
+    # -- what the worker calls
+
+    def start(self, now_s: float) -> None:
+        """Open what there is to open; failures are kept, not raised."""
+        self.now_s = now_s
+        self.open()
+
+    def pump(self, head: int, now_s: float) -> None:
+        """Take records up to `head`, as many as there is room for now."""
+        self.now_s = now_s
+        if self.failure is None:
+            if self.spec.policy == "drop":
+                self.keep_up(head)
+            self.take(head)
+        if self.failure is not None:
+            self.cursor, messages = skip_messages(self.consumer, self.cursor, head, head)
+            self.tally.undelivered += messages
+
+    def finish(self) -> None:
+        """Note that the ring is closed: nothing is worth waiting for any more."""
+        self.final = True
+
+    def done(self, head: int) -> bool:
+        """Whether every message before `head` has its outcome."""
+        return self.cursor == head == self.safe
+
+    def settle(self, messages: int) -> None:
+        """Book the outcomes of that many messages, which are being released from the ring."""
+        for name, amount in self.tally.book(messages).items():
+            if amount:
+                self.count(name, amount)
+
+    def descriptors(self) -> dict[int, int]:
+        """Return the poll events of interest by descriptor."""
+        return {}
+
+    def on_ready(self, now_s: float) -> None:
+        """Act on poll events of `descriptors`."""
+        self.now_s = now_s
+        self.attend()
+
+    def deadline(self) -> float | None:
+        """Return when `pump` has something to do even if no record comes, on the monotonic clock."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to close
+        """Let go of what `start` opened; no record is taken any more."""
+
+    # -- what subclasses say
+
+    @property
+    @abc.abstractmethod
+    def safe(self) -> int:
+        """Ring position from which a successor would have to go on."""
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a record that came now would be taken, or would push another out."""
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether `pump` stopped although it could go on at once, to let others have their turn."""
+        return False
+
+    def open(self) -> None:  # noqa: B027  # not every output has something to open
+        """Open what there is to open."""
+
+    @abc.abstractmethod
+    def take(self, head: int) -> None:
+        """Take records from the cursor on."""
+
+    def attend(self) -> None:  # noqa: B027  # nor something to poll
+        """Act on poll events."""
+
+    def let_go(self) -> None:  # noqa: B027  # what is written is safe at once in most
+        """Policy "drop", far behind: no longer keep in the ring what is taken but not acknowledged."""
+
+    def abandon(self) -> None:  # noqa: B027
+        """Policy "drop", far behind: forget the message in parts that is under way."""
+
+    # -- what subclasses share
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to one of this output's counters."""
+        self.counters.add(f"output{self.spec.index}_{name}", amount)
+
+    def fail(self, text: str) -> None:
+        """Give up for good: what is not delivered, and all that still comes, is counted as undelivered."""
+        if self.failure is None:
+            self.failure = text
+            log.error("%s: %s; the rest is counted as not delivered", self.spec.name, text)
+
+    def stray(self, messages: int) -> None:
+        """Account for messages whose beginning was never seen."""
+        if self.spec.policy == "drop":
+            self.tally.dropped += messages
+        else:
+            self.tally.undelivered += messages
+
+    def keep_up(self, head: int) -> None:
+        """Policy "drop": skip ahead if more than half of the ring waits for this output."""
+        half = self.capacity // 2
+        if head - self.safe <= half:
+            return
+        self.let_go()
+        if head - self.cursor > half:
+            self.abandon()
+            self.cursor, messages = skip_messages(self.consumer, self.cursor, head - half // 2, head)
+            self.tally.dropped += messages

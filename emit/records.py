@@ -1,0 +1,117 @@
+"""What the processes of this package are started with, and what they count.
+
+In: nothing.  Out: frozen specifications of plain values, and the names of the counters.
+Invariant of the counters, per output: messages_taken = delivered + dropped + undelivered.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from capture.child import EventQueue
+from capture.counters import Counters
+from capture.ring import Ring
+
+REQUEST_TAG: Final = "request"
+RESPONSE_TAG: Final = "response"
+"""What follows the prefix and a dot in the tag of a chunk."""
+
+OUTPUT_COUNTERS: Final = (
+    "delivered",  # messages that the far side has: acknowledged, or written
+    "delivered_bytes",  # bytes of their payloads
+    "dropped",  # messages passed over because the output could not keep up (policy "drop")
+    "undelivered",  # messages given up: the far side failed for good, or the message's beginning is lost
+    "chunks",  # chunks acknowledged, or blocks written
+    "resent",  # chunks sent again on a new connection
+    "reconnects",  # connections opened after the first
+)
+
+RECEIVER_COUNTERS: Final = (
+    "connections",  # accepted
+    "connections_failed",  # ended by us: malformed, over a limit, reset
+    "connections_refused",  # closed at once, as there were too many
+    "chunks",  # read whole, repetitions included
+    "chunks_repeated",  # dropped, as an earlier copy was taken
+    "records",  # read from chunks that were not repetitions; a message in several parts has several
+    "records_refused",  # not a message of ours, or a part whose message never became whole
+    "records_joined",  # second and further parts of messages that became whole
+    "messages",  # written into the rings; one that came in several parts counts once
+    "message_bytes",  # their payloads
+    "bytes_in",  # as read from the sockets
+    "gaps",  # chunks that a sender numbered and that never came
+)
+
+WORKER_COUNTERS: Final = (
+    "messages_taken",  # released from the ring, whatever became of them
+    "bytes_taken",  # their payloads
+    "position",  # of the ring, up to which all of this is booked: for a successor, if the worker dies
+)
+
+
+def worker_counters(n_outputs: int) -> tuple[str, ...]:
+    """Return the names of a worker's counters, in the order of its page."""
+    return WORKER_COUNTERS + tuple(f"output{i}_{name}" for i in range(n_outputs) for name in OUTPUT_COUNTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output as a worker needs to know it."""
+
+    type: Literal["tcp", "file", "stdout", "null"]
+    index: int
+    address: str | None = None  # tcp: "host:port" or "[v6]:port"
+    path: str | None = None  # file
+    format: Literal["jsonl"] = "jsonl"
+    compression: Literal["none", "gzip"] = "none"
+    tag: str = "ringtap"
+    policy: Literal["block", "drop"] = "block"
+    retry_s: float = 15.0  # without a working connection and with something to send, before giving up
+    attempts: int = 5  # ack timeouts in a row, without one acknowledgement between them, before giving up
+    ack_timeout_s: float = 30.0
+    connect_timeout_s: float = 5.0
+    write_timeout_s: float = 5.0
+    window_chunks: int = 16  # unacknowledged at a time; the parts of one message count as one
+    window_bytes: int = 32 * 1024 * 1024
+    chunk_bytes: int = 512 * 1024
+    chunk_records: int = 1000
+    flush_s: float = 0.05
+
+    @property
+    def name(self) -> str:
+        """How messages to the operator call this output."""
+        where = self.address or self.path
+        return f"output {self.index} ({self.type} {where})" if where else f"output {self.index} ({self.type})"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """Everything that a worker process is started with."""
+
+    parent: int
+    level: int
+    events: EventQueue
+    counters: Counters = field(repr=False)
+    ring: Ring = field(repr=False)
+    index: int
+    workers: int
+    outputs: tuple[OutputSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSpec:
+    """Everything that a receiver process is started with."""
+
+    parent: int
+    level: int
+    events: EventQueue
+    counters: Counters = field(repr=False)
+    outputs: tuple[Ring, ...] = field(repr=False)
+    host: str = "127.0.0.1"
+    port: int = 24224
+    connections: int = 256  # open at a time
+    frame_bytes: int = 32 * 1024 * 1024  # of one Forward frame as it comes
+    inflated_bytes: int = 64 * 1024 * 1024  # of one frame's entries after gzip
+    message_bytes: int = 128 * 1024 * 1024  # of one message that comes in parts
+    joining_bytes: int = 512 * 1024 * 1024  # held for messages that are not whole yet, all connections together
+    stall_s: float = 60.0  # a frame that has begun and of which nothing more comes for so long ends its connection
+    drain_s: float = 5.0  # how long to wait at the end for outputs to let go of what is not acknowledged yet
+    sessions: int = 4096  # senders remembered for dropping repetitions

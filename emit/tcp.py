@@ -1,0 +1,274 @@
+"""The tcp output: messages to a Forward receiver in acknowledged chunks (WIRE.md, "Sender").
+
+In: records of a message ring.  Out: PackedForward frames; a message is delivered when its chunk is acknowledged.
+Invariant: the ring is released up to the oldest chunk that is not, and a chunk is repeated under its id until it
+is.
+"""
+
+import logging
+import random
+import secrets
+from typing import Final
+
+from assemble.records import REQUEST, RESPONSE
+from capture.counters import Counters
+from capture.errors import MalformedTraffic
+from capture.ring import Consumer
+from emit.chunks import Chunker
+from emit.link import Link, Stage
+from emit.output import Output
+from emit.records import REQUEST_TAG, RESPONSE_TAG, OutputSpec
+from emit.window import Chunk, Window
+from emit.wire import AckReader, chunk_id, compressed_frame, frame_head, frame_tail
+
+log = logging.getLogger(__name__)
+
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MOST_S: Final = 2.0
+HEALTHY_S: Final = 1.0
+"""A connection that lives that long, or brings an acknowledgement, was not in vain."""
+KINDS: Final = (REQUEST, RESPONSE)
+
+
+class TcpOutput(Output):
+    """Sends chunks over one connection at a time, with a window of unacknowledged ones."""
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        super().__init__(spec, consumer, counters)
+        assert spec.address is not None
+        self.link = Link(spec.address)
+        self.window = Window(spec.window_chunks, spec.window_bytes)
+        self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records)
+        self.heads = {
+            REQUEST: frame_head(f"{spec.tag}.{REQUEST_TAG}"),
+            RESPONSE: frame_head(f"{spec.tag}.{RESPONSE_TAG}"),
+        }
+        self.session = secrets.token_bytes(8)
+        self.sequence = 0
+        self.begun_s: dict[int, float] = {}  # when the first record of each open chunk was taken
+        self.let_go_to = 0  # ring position before which the ring is not kept for us
+        self.sending: Chunk | None = None
+        self.acks = AckReader()
+        self.retry_at_s = 0.0
+        self.failures = 0  # connections in vain, in a row
+        self.trouble = "no connection"  # why the latest one ended
+        self.trouble_s: float | None = None  # since when there is work and no working connection
+        self.silent_s: float | None = None  # since when chunks wait and none has been acknowledged
+        self.head = self.cursor
+
+    # -- what the worker asks
+
+    def open(self) -> None:
+        self.link.connect(self.now_s)
+        self.check_link()
+
+    @property
+    def safe(self) -> int:
+        if self.failure is not None:
+            return self.cursor
+        positions = [self.cursor, self.window.first, *(self.chunker.first(kind) for kind in KINDS)]
+        return max(min(at for at in positions if at is not None), self.let_go_to)
+
+    @property
+    def hungry(self) -> bool:
+        return self.window.room or self.spec.policy == "drop"
+
+    def done(self, head: int) -> bool:
+        return super().done(head) and not self.working
+
+    @property
+    def working(self) -> bool:
+        """Whether something is taken and not delivered."""
+        return bool(self.window.chunks) or any(self.chunker.records(kind) for kind in KINDS)
+
+    def descriptors(self) -> dict[int, int]:
+        if self.link.stage is Stage.DOWN:
+            return {}
+        return {self.link.fileno(): self.link.events(more=bool(self.window.queue))}
+
+    def deadline(self) -> float | None:
+        if self.failure is not None:
+            return None
+        times = [begun_s + self.spec.flush_s for begun_s in self.begun_s.values() if self.window.room]
+        if self.link.stage is Stage.DOWN:
+            times.append(self.retry_at_s)
+        elif self.link.stage is Stage.CONNECTING:
+            times.append(self.link.since_s + self.spec.connect_timeout_s)
+        else:
+            if self.link.frame is not None:
+                times.append(self.link.wrote_s + self.spec.write_timeout_s)
+            if self.failures:
+                times.append(self.link.since_s + HEALTHY_S)
+            waiting_s = self.window.waiting_since()
+            if waiting_s is not None:
+                times.append(max(waiting_s, self.link.since_s) + self.spec.ack_timeout_s)
+        return min(times, default=None)
+
+    def attend(self) -> None:
+        if self.link.stage is Stage.CONNECTING:
+            if self.link.answered(self.now_s):
+                self.opened()
+        elif self.link.stage is Stage.OPEN:
+            self.read_acks()
+        self.check_link()
+
+    def take(self, head: int) -> None:
+        self.head = head
+        while self.window.room and self.failure is None:
+            if not self.chunker.ready:
+                self.cursor = self.chunker.fill(self.cursor, head, self.final)
+                self.stray(self.chunker.take_strays())
+                if self.window.group is not None and not self.chunker.ready and not self.chunker.under_way:
+                    self.window.abandon()
+            if not self.chunker.ready:
+                break
+            self.seal(self.chunker.ready)
+        self.flush()
+        self.push()
+        self.check_timers()
+
+    def close(self) -> None:
+        self.link.close()
+
+    def let_go(self) -> None:
+        self.let_go_to = self.cursor
+
+    def abandon(self) -> None:
+        self.window.abandon()
+
+    # -- chunks
+
+    def flush(self) -> None:
+        """Seal chunks that have waited long enough, or for which nothing more will come."""
+        for kind in KINDS:
+            if not self.chunker.records(kind):
+                self.begun_s.pop(kind, None)
+                continue
+            begun_s = self.begun_s.setdefault(kind, self.now_s)
+            ended = self.final and self.cursor == self.head
+            if self.window.room and (ended or self.now_s >= begun_s + self.spec.flush_s):
+                self.seal(kind)
+
+    def seal(self, kind: int) -> None:
+        """Frame one chunk and put it into the window."""
+        chunker = self.chunker
+        name = chunk_id(self.session, self.sequence)
+        self.sequence += 1
+        compressed = self.spec.compression == "gzip"
+        tail = frame_tail(name, chunker.records(kind), compressed=compressed)
+        if compressed:
+            frame = compressed_frame(self.heads[kind], chunker.entries(kind), tail)
+        else:
+            frame = chunker.frame(kind, self.heads[kind], tail)
+        part, parts = (chunker.part, chunker.parts) if chunker.ready == kind else (0, 0)
+        first = chunker.first(kind)
+        assert first is not None
+        chunk = Chunk(name.encode(), frame, first, chunker.messages(kind), chunker.payload_bytes(kind))
+        self.window.add(chunk, part, parts)
+        chunker.clear(kind)
+        self.begun_s.pop(kind, None)
+
+    def push(self) -> None:
+        """Send as much as the receiver takes."""
+        while self.link.stage is Stage.OPEN:
+            if self.link.frame is None:
+                self.sending = self.window.next()
+                if self.sending is None:
+                    return
+                self.link.begin(self.sending.frame)
+                if self.silent_s is None:
+                    self.silent_s = self.now_s
+            if not self.link.push(self.now_s):
+                break
+            assert self.sending is not None
+            self.window.was_sent(self.sending, self.now_s)
+        self.check_link()
+
+    def read_acks(self) -> None:
+        """Take what the receiver has sent: acknowledgements, or the end of the connection."""
+        data = self.link.pull()
+        if not data:
+            return
+        try:
+            names = self.acks.feed(data)
+        except MalformedTraffic as error:
+            self.link.lose(str(error))
+            return
+        for name in names:
+            for chunk in self.window.acknowledge(name):
+                self.tally.delivered += chunk.messages
+                self.count("delivered_bytes", chunk.payload_bytes)
+                self.count("chunks")
+        if names:
+            self.failures = 0
+            self.trouble_s = self.silent_s = None
+
+    # -- the connection
+
+    def opened(self) -> None:
+        """Begin on a new connection: whatever is not acknowledged is sent again."""
+        self.acks = AckReader()
+        self.sending = None
+        resent = self.window.rewind()
+        if resent:
+            self.count("resent", resent)
+        if self.link.opened > 1:
+            self.count("reconnects")
+            log.info("%s: connected again, %d chunks to repeat", self.spec.name, resent)
+
+    def check_link(self) -> None:
+        """If the connection is lost, say when to try again."""
+        if self.link.lost is None:
+            return
+        self.trouble, self.link.lost = self.link.lost, None
+        if self.failures == 0:
+            log.warning("%s: %s", self.spec.name, self.trouble)
+        backoff_s = min(BACKOFF_FIRST_S * 2**self.failures, BACKOFF_MOST_S)
+        self.retry_at_s = self.now_s + backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+        self.failures = min(self.failures + 1, 16)
+
+    def check_timers(self) -> None:
+        """End what has taken too long, try again what is due, and give up when it is time."""
+        link = self.link
+        if link.stage is Stage.OPEN:
+            waiting_s = self.window.waiting_since()
+            if self.failures and self.now_s >= link.since_s + HEALTHY_S:
+                self.failures = 0
+                self.trouble_s = None
+            if link.frame is not None and self.now_s >= link.wrote_s + self.spec.write_timeout_s:
+                link.lose(f"the receiver took nothing for {self.spec.write_timeout_s:g} s")
+            elif waiting_s is not None and self.now_s >= max(waiting_s, link.since_s) + self.spec.ack_timeout_s:
+                link.lose(f"no acknowledgement for {self.spec.ack_timeout_s:g} s")
+        elif link.stage is Stage.CONNECTING and self.now_s >= link.since_s + self.spec.connect_timeout_s:
+            link.lose(f"no connection within {self.spec.connect_timeout_s:g} s")
+        elif link.stage is Stage.DOWN and self.now_s >= self.retry_at_s:
+            link.connect(self.now_s)
+        self.check_link()
+        self.consider_giving_up()
+
+    def consider_giving_up(self) -> None:
+        """Give up if there has been something to send and nobody to take it for too long."""
+        if not self.working and self.cursor == self.head:
+            self.trouble_s = self.silent_s = None
+            return
+        if not self.window.chunks:
+            self.silent_s = None
+        if self.link.stage is not Stage.OPEN:
+            if self.trouble_s is None:
+                self.trouble_s = self.now_s
+            elif self.now_s >= self.trouble_s + self.spec.retry_s:
+                self.give_up(f"{self.trouble}, tried for {self.spec.retry_s:g} s")
+                return
+        patience_s = self.spec.attempts * self.spec.ack_timeout_s
+        if self.silent_s is not None and self.now_s >= self.silent_s + patience_s:
+            self.give_up(f"the receiver has acknowledged nothing for {patience_s:g} s")
+
+    def give_up(self, why: str) -> None:
+        """Count what is not acknowledged as undelivered, and take no further part."""
+        self.tally.undelivered += self.window.clear()
+        for kind in KINDS:
+            self.tally.undelivered += self.chunker.messages(kind)
+            self.chunker.clear(kind)
+        self.begun_s.clear()
+        self.link.close()
+        self.fail(why)

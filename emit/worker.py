@@ -1,0 +1,164 @@
+"""The worker process: takes messages from one ring, hands them to every output, releases what all are done with.
+
+In: a message ring.  Out: deliveries, counters, and one "undelivered" event per output that failed.  Invariant: the
+ring is released up to the slowest output's safe position, and nothing is counted as taken before it is released.
+"""
+
+import math
+import select
+import time
+from typing import Final
+
+from capture.child import run_child
+from capture.errors import DeliveryError
+from capture.ring import Consumer
+from emit.file import FileOutput
+from emit.null import NullOutput
+from emit.output import Output
+from emit.records import OutputSpec, WorkerSpec
+from emit.stdout import StdoutOutput
+from emit.tcp import TcpOutput
+from emit.walk import count_messages
+
+NAP_MS: Final = 1
+"""After a burst: wait that long for a next one to gather before looking, instead of being woken record by record."""
+BACKLOG_BYTES: Final = 256 * 1024
+"""More than that waiting in the ring already: go on at once."""
+SLEEP_MS: Final = 60_000
+
+OUTPUTS: Final[dict[str, type[Output]]] = {
+    "tcp": TcpOutput,
+    "file": FileOutput,
+    "stdout": StdoutOutput,
+    "null": NullOutput,
+}
+
+
+def main(spec: WorkerSpec) -> None:
+    """Run one worker until its ring is closed and everything in it has an outcome; the target of its process."""
+    run_child(Worker(spec).run, spec.events, spec.parent, spec.level)
+
+
+class Worker:
+    """One consumer of one message ring, with its outputs."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.counters = spec.counters
+        self.consumer = Consumer(spec.ring)
+        self.recover()
+        self.released = self.consumer.tail
+        self.outputs = [self.open(output) for output in spec.outputs]
+        self.poller = select.poll()
+        self.watched: dict[int, int] = {}
+        self.moved = True
+
+    def recover(self) -> None:
+        """Finish what a predecessor was killed in: it books, notes the position, and releases, in this order."""
+        position = self.counters["position"]
+        if self.consumer.tail < position <= self.consumer.head:
+            self.consumer.release(position)
+        for output in self.spec.outputs:
+            names = [f"output{output.index}_{name}" for name in ("delivered", "dropped", "undelivered")]
+            twice = sum(self.counters[name] for name in names) - self.counters["messages_taken"]
+            for name in names:  # booked, but not released: these messages are about to be repeated
+                taken_back = min(max(twice, 0), self.counters[name])
+                self.counters.set(name, self.counters[name] - taken_back)
+                twice -= taken_back
+
+    def open(self, spec: OutputSpec) -> Output:
+        """Make one output; nothing is opened yet."""
+        return OUTPUTS[spec.type](spec, self.consumer, self.counters)
+
+    def run(self) -> None:
+        """Work until the ring is closed and every output is done; raises DeliveryError if one of them failed."""
+        for output in self.outputs:
+            output.start(time.monotonic())
+        finishing = False
+        while True:
+            now_s = time.monotonic()
+            ended = self.consumer.closed  # before head: what was written before closing is seen
+            head = self.consumer.head
+            if ended and not finishing:
+                finishing = True
+                for output in self.outputs:
+                    output.finish()
+            before = [output.cursor for output in self.outputs]
+            for output in self.outputs:
+                output.pump(head, now_s)
+            self.moved = before != [output.cursor for output in self.outputs]
+            self.release(head)
+            if ended and all(output.done(head) for output in self.outputs):
+                break
+            self.wait(head, finishing)
+        self.end()
+
+    def release(self, head: int) -> None:
+        """Give back what every output is done with, and book it."""
+        safe = min((output.safe for output in self.outputs), default=head)
+        messages, payload_bytes = count_messages(self.consumer, self.released, safe)
+        for output in self.outputs:
+            output.settle(messages)
+        if safe > self.released:
+            self.counters.add("bytes_taken", payload_bytes)
+            self.counters.add("messages_taken", messages)
+            self.counters.set("position", safe)
+            self.consumer.release(safe)
+            self.released = safe
+
+    def wait(self, head: int, finishing: bool) -> None:
+        """Wait until an output or the ring has something new, and tell the outputs about their descriptors."""
+        hungry = not finishing and any(output.hungry for output in self.outputs)
+        armed = False
+        if any(output.busy for output in self.outputs) or (self.moved and finishing):
+            timeout_ms = 0
+        elif hungry and self.moved:
+            timeout_ms = 0 if self.consumer.head - head >= BACKLOG_BYTES else NAP_MS
+        else:
+            armed = hungry and self.consumer.arm(head)
+            timeout_ms = 0 if hungry and not armed else self.until_deadline_ms()
+        self.watch(self.consumer.fileno() if armed else -1)
+        ready = self.poller.poll(timeout_ms) if self.watched or timeout_ms else []
+        if armed:
+            self.consumer.disarm()
+        now_s = time.monotonic()
+        for fd, _events in ready:
+            for output in self.outputs:
+                if fd in output.descriptors():
+                    output.on_ready(now_s)
+
+    def until_deadline_ms(self) -> int:
+        """Return how long the nearest deadline is away, rounded up."""
+        deadlines = [at_s for at_s in (output.deadline() for output in self.outputs) if at_s is not None]
+        if not deadlines:
+            return SLEEP_MS
+        return min(max(math.ceil((min(deadlines) - time.monotonic()) * 1000), 0), SLEEP_MS)
+
+    def watch(self, ring_fd: int) -> None:
+        """Have the poller watch what the outputs ask for, and the ring if it is armed."""
+        wanted = {fd: events for output in self.outputs for fd, events in output.descriptors().items()}
+        if ring_fd >= 0:
+            wanted[ring_fd] = select.POLLIN
+        if wanted == self.watched:
+            return
+        for fd in self.watched.keys() - wanted.keys():
+            self.poller.unregister(fd)
+        for fd, events in wanted.items():
+            if self.watched.get(fd) != events:
+                self.poller.register(fd, events)
+        self.watched = wanted
+
+    def end(self) -> None:
+        """Close the outputs, and say what was not delivered."""
+        failures = []
+        for output in self.outputs:
+            output.close()
+            output.settle(0)
+            if output.failure is None:
+                continue
+            undelivered = self.counters[f"output{output.spec.index}_undelivered"]
+            text = f"{output.spec.name}: {output.failure}; {undelivered} messages were not delivered"
+            self.spec.events.tell("undelivered", output=output.spec.index, messages=undelivered, text=text)
+            failures.append(text)
+        if failures:
+            raise DeliveryError("; ".join(failures))

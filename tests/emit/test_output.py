@@ -1,0 +1,112 @@
+"""The account that every output keeps, and the policy "drop"."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture.counters import Counters
+from capture.records import KIND_MESSAGE
+from capture.ring import Consumer, Producer, Ring
+from emit.output import Output, Tally
+from emit.records import OutputSpec, worker_counters
+from tests.emit.builders import records_of, request, response
+
+outcomes = st.lists(st.tuples(st.sampled_from(["delivered", "dropped", "undelivered"]), st.integers(0, 9)))
+
+
+@given(outcomes, st.lists(st.integers(0, 12), max_size=20), st.data())
+def test_every_message_is_booked_once_whoever_comes_first(
+    known: list[tuple[str, int]], released: list[int], data: st.DataObject
+):
+    """Outcomes may be known before the ring is released, or after: the sums close in the end."""
+    tally = Tally()
+    booked = {"delivered": 0, "dropped": 0, "undelivered": 0}
+    total = sum(count for _name, count in known)
+    steps = [("known", each) for each in known] + [("release", count) for count in released]
+    left = total
+    for what, step in data.draw(st.permutations(steps)):
+        if what == "known":
+            setattr(tally, step[0], getattr(tally, step[0]) + step[1])
+            continue
+        count = min(step, left)
+        left -= count
+        for name, amount in tally.book(count).items():
+            booked[name] += amount
+    for name, amount in tally.book(left).items():
+        booked[name] += amount
+    assert booked == {name: sum(c for n, c in known if n == name) for name in booked}
+    assert tally == Tally()
+
+
+class Slow(Output):
+    """Takes as many records as it is told to."""
+
+    allowed = 0
+
+    @property
+    def safe(self) -> int:
+        return self.cursor
+
+    def take(self, head: int) -> None:
+        while self.allowed and self.cursor < head and (record := self.consumer.read(self.cursor)) is not None:
+            self.cursor = record[2]
+            self.allowed -= 1
+            self.tally.delivered += 1
+
+
+def slow(policy: str, capacity: int = 65536) -> tuple[Slow, Producer]:
+    """Make an output that takes nothing for now."""
+    ring = Ring.create(capacity)
+    spec = OutputSpec("null", 0, policy=policy)  # type: ignore[arg-type]
+    return Slow(spec, Consumer(ring), Counters(worker_counters(1))), Producer(ring)
+
+
+def test_an_output_that_blocks_drops_nothing():
+    """The ring fills, and whoever fills it decides."""
+    output, producer = slow("block")
+    for number in range(100):
+        producer.try_put(KIND_MESSAGE, records_of(request(number))[0])
+    output.pump(producer.position, 0.0)
+    assert (output.cursor, output.tally.dropped) == (0, 0)
+
+
+def test_an_output_that_drops_is_never_more_than_half_a_ring_behind():
+    """One slow output must not fill the ring for the others; what it misses is counted."""
+    output, producer = slow("drop")
+    written = 0
+    while producer.position < output.capacity // 2:
+        producer.try_put(KIND_MESSAGE, records_of(request(written))[0])
+        written += 1
+        output.pump(producer.position, 0.0)
+        if producer.position <= output.capacity // 2:
+            assert output.tally.dropped == 0
+    assert output.tally.dropped > 0
+    assert producer.position - output.cursor <= output.capacity // 2
+    output.allowed = 1000
+    output.pump(producer.position, 0.0)
+    assert output.tally.dropped + output.tally.delivered == written
+
+
+def test_dropping_never_splits_a_message():
+    """Half a message is worse than none."""
+    output, producer = slow("drop")
+    for record in records_of(response(1, bytes(40_000)), 2400) + records_of(request(2)):
+        assert producer.try_put(KIND_MESSAGE, record)
+    output.pump(producer.position, 0.0)
+    output.allowed = 1
+    output.pump(producer.position, 0.0)
+    assert (output.tally.dropped, output.tally.delivered) == (1, 1)
+
+
+def test_an_output_that_has_failed_counts_all_that_still_comes():
+    """The pipeline drains and the ledger closes, however much is lost."""
+    output, producer = slow("block")
+    for number in range(10):
+        producer.try_put(KIND_MESSAGE, records_of(request(number))[0])
+    output.allowed = 4
+    output.pump(producer.position, 0.0)
+    output.fail("the reason")
+    output.fail("another")
+    output.pump(producer.position, 0.0)
+    assert (output.tally.delivered, output.tally.undelivered) == (4, 6)
+    assert output.done(producer.position)
+    assert output.failure == "the reason"

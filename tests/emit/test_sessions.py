@@ -1,0 +1,59 @@
+"""Telling repetitions from news, against a plain set."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emit.sessions import MOST_HOLES, Sessions
+
+numbers = st.lists(st.integers(0, 30), max_size=60)
+
+
+@given(numbers)
+def test_each_number_from_the_first_on_is_new_once(sequences: list[int]):
+    """Taken twice, a message would be there twice; not at all, it would be lost."""
+    sessions, seen = Sessions(4), set()
+    for sequence in sequences:
+        known_from = sequences[0]
+        assert sessions.take(b"s", sequence) is (sequence not in seen or sequence < known_from)
+        seen.add(sequence)
+
+
+@given(numbers, numbers)
+def test_what_is_forgotten_is_new_again(taken: list[int], forgotten: list[int]):
+    """Parts held for a connection that ended have to be accepted again."""
+    sessions = Sessions(4)
+    for sequence in [0, *taken]:
+        sessions.take(b"s", sequence)
+    for sequence in forgotten:
+        sessions.forget(b"s", sequence)
+    lost = set(forgotten) & {0, *taken}
+    for sequence in sorted({0, *taken}):
+        assert sessions.take(b"s", sequence) is (sequence in lost)
+
+
+def test_gaps_are_counted():
+    """Our senders skip no number: whatever is missing was lost on the way."""
+    sessions = Sessions(4)
+    for sequence in (5, 6, 9, 7, 12):
+        sessions.take(b"s", sequence)
+    assert sessions.gaps == 2 + 2
+
+
+def test_sessions_do_not_mix_and_the_oldest_is_forgotten():
+    """Memory is bounded by the number of senders."""
+    sessions = Sessions(2)
+    assert sessions.take(b"a", 1)
+    assert sessions.take(b"b", 1)
+    assert not sessions.take(b"a", 1)
+    assert sessions.take(b"c", 1)
+    assert sessions.take(b"b", 1), "b was heard of last of all, and is forgotten"
+
+
+def test_an_enormous_gap_costs_bounded_memory():
+    """A sequence number comes from the network."""
+    sessions = Sessions(2)
+    sessions.take(b"s", 0)
+    sessions.take(b"s", 2**39)
+    assert len(sessions.tracks[b"s"].holes) == MOST_HOLES
+    assert sessions.take(b"s", 2**39 - 1)
+    assert not sessions.take(b"s", 2**39)

@@ -1,0 +1,151 @@
+"""Whole worker processes: several outputs, several workers, idleness, crashes."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from assemble.records import Message
+from capture.counters import Counters
+from capture.records import KIND_MESSAGE
+from capture.ring import Consumer, Producer, Ring
+from emit.records import OutputSpec, worker_counters
+from tests.emit.builders import as_line, conversation, part_bytes_of, read_lines, records_of, request, response, ring_of
+from tests.emit.processes import Processes, free_port, wait_until
+
+
+def put_all(ring: Ring, made: list[Message]) -> threading.Thread:
+    """Write messages from a thread, waiting for room, and close the ring."""
+
+    def run() -> None:
+        producer = Producer(ring)
+        for message in made:
+            for record in records_of(message, part_bytes_of(ring)):
+                producer.put(KIND_MESSAGE, record)
+        producer.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_every_output_gets_every_message(processes: Processes, tmp_path: Path):
+    """The ring is released when the slowest has it, and the sums close for each."""
+    made = conversation(2000)
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    ring = Ring.create(64 * 1024)
+    writer = put_all(ring, made)
+    outputs = [OutputSpec("file", at, path=str(path)) for at, path in enumerate(paths)] + [OutputSpec("null", 2)]
+    worker = processes.worker(ring, *outputs)
+    assert worker.end() == 0
+    writer.join()
+    for path in paths:
+        assert read_lines(path.read_bytes()) == [as_line(message) for message in made]
+    counts = worker.counters.as_dict()
+    assert counts["messages_taken"] == 2000
+    assert [counts[f"output{at}_delivered"] for at in range(3)] == [2000] * 3
+
+
+def test_workers_that_share_a_file_do_not_mix_their_lines(processes: Processes, tmp_path: Path):
+    """One path, several workers, lines from small to larger than any block and any ring."""
+    path = tmp_path / "all.jsonl"
+    made = [
+        [response(100 * at + number, bytes([at]) * size) for number, size in enumerate([10, 3_000_000, 500_000] * 3)]
+        for at in range(3)
+    ]
+    rings = [Ring.create(256 * 1024 if at == 0 else 8 << 20) for at in range(3)]
+    writers = [put_all(ring, messages) for ring, messages in zip(rings, made, strict=True)]
+    workers = [processes.worker(ring, OutputSpec("file", 0, path=str(path))) for ring in rings]
+    assert [worker.end() for worker in workers] == [0] * 3
+    for writer in writers:
+        writer.join()
+    lines = read_lines(path.read_bytes())
+    for messages in made:
+        mine = [line for line in lines if line["id"] in {message.id_hex for message in messages}]
+        assert mine == [as_line(message) for message in messages]
+    assert len(lines) == 27
+
+
+def test_an_idle_worker_uses_no_processor_and_wakes_at_once(processes: Processes, tmp_path: Path):
+    """It waits on the ring, it does not look again and again."""
+    path = tmp_path / "m.jsonl"
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    worker = processes.worker(ring, OutputSpec("file", 0, path=str(path)))
+    producer.put(KIND_MESSAGE, records_of(request(1))[0])
+    wait_until(lambda: worker.counters["messages_taken"] == 1, "the first message")
+    before_s = worker.cpu_s()
+    threading.Event().wait(1.0)
+    assert worker.cpu_s() - before_s <= 0.02
+    producer.put(KIND_MESSAGE, records_of(request(2))[0])
+    wait_until(lambda: worker.counters["messages_taken"] == 2, "the second message", 1.0)
+    assert len(read_lines(path.read_bytes())) == 2
+    producer.close()
+    assert worker.end() == 0
+
+
+def test_a_failed_output_does_not_stop_the_others(processes: Processes, tmp_path: Path):
+    """The message says what failed, why, and what it cost; the exit code is 1."""
+    ring = ring_of(conversation(100))
+    outputs = [
+        OutputSpec("file", 0, path="/dev/full"),
+        OutputSpec("file", 1, path=str(tmp_path / "m.jsonl")),
+        OutputSpec("tcp", 2, address=f"127.0.0.1:{free_port()}", retry_s=0.3),
+    ]
+    worker = processes.worker(ring, *outputs)
+    assert worker.end() == 1
+    counts = worker.counters.as_dict()
+    assert [counts[f"output{at}_delivered"] for at in range(3)] == [0, 100, 0]
+    assert [counts[f"output{at}_undelivered"] for at in range(3)] == [100, 0, 100]
+    told = {event["output"]: event for event in worker.events("undelivered")}
+    assert {at: event["messages"] for at, event in told.items()} == {0: 100, 2: 100}
+    [failed] = worker.events("failed")
+    assert "output 0 (file /dev/full): cannot write to /dev/full: no space left on device" in failed["text"]
+    assert "connection refused, tried for 0.3 s; 100 messages were not delivered" in failed["text"]
+    assert failed["exit_code"] == 1
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_killed_worker_repeats_and_loses_nothing(processes: Processes, tmp_path: Path, large: bool):
+    """Its successor goes on from what was released: at least once, whole lines, and the sums still close."""
+    made = conversation(3000) if not large else [response(n, bytes([n]) * 200_000) for n in range(60)]
+    ring = Ring.create(2 << 20)
+    writer = put_all(ring, made)
+    path = tmp_path / "m.jsonl"
+    first = processes.worker(ring, OutputSpec("file", 0, path=str(path)))
+    wait_until(lambda: first.counters["messages_taken"] > 10, "some messages")
+    first.kill()
+    second = processes.worker(ring, OutputSpec("file", 0, path=str(path)), counters=first.counters)
+    assert second.end() == 0
+    writer.join()
+    found = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b'"}\n')]
+    assert {line["id"] + line["kind"] for line in read_lines(b"".join(found))} == {m.id_hex + m.kind for m in made}
+    counts = second.counters.as_dict()
+    assert counts["messages_taken"] == counts["output0_delivered"] == len(made)
+
+
+@pytest.mark.parametrize("died", ["after booking", "after taking", "before releasing"])
+def test_a_worker_killed_between_two_counters_is_made_good(processes: Processes, died: str):
+    """The sums close to the message, wherever it was killed."""
+    ring = ring_of(conversation(100))
+    half = ring_position(ring, 50)
+    counters = Counters(worker_counters(1))
+    counters.set("output0_delivered", 50)
+    if died != "after booking":
+        counters.set("messages_taken", 50)
+        counters.set("position", half)
+    if died == "after taking":
+        Consumer(ring).release(half)
+    worker = processes.worker(ring, OutputSpec("null", 0), counters=counters)
+    assert worker.end() == 0
+    assert counters["messages_taken"] == counters["output0_delivered"] == 100
+
+
+def ring_position(ring: Ring, records: int) -> int:
+    """Return the position after that many records."""
+    consumer, position = Consumer(ring), 0
+    for _ in range(records):
+        record = consumer.read(position)
+        assert record is not None
+        position = record[2]
+    return position
