@@ -20,5 +20,6 @@ cdef class Collector:
     cdef void begin(self, Half* half, Origin origin) noexcept nogil
     cdef void touch(self, Half* half, Origin origin) noexcept nogil
     cdef void keep(self, Half* half, const uint8_t* p, size_t n) noexcept nogil
+    cdef bint hold(self, Half* half, const uint8_t* p, size_t n) noexcept nogil
     cdef void let_go(self, Half* half) noexcept nogil
     cdef void dispatch(self, Flow* flow, int side, const uint8_t* p, size_t n, bint complete) noexcept nogil

@@ -82,14 +82,20 @@ cdef class Collector:
             half.first_ns = origin.ts_ns
 
     cdef void keep(self, Half* half, const uint8_t* p, size_t n) noexcept nogil:
-        """Append to what is held; beyond max_message, or without memory, bytes are counted instead."""
+        """Append to the message under way; beyond max_message, or without memory, bytes are counted instead."""
         cdef size_t kept = n
-        cdef size_t room
-        cdef uint8_t* grown
         if half.held_size + n > self.max_message:
             kept = <size_t>(self.max_message - half.held_size) if half.held_size < self.max_message else 0
-        if half.held_size + kept > half.held_capacity:
-            room = half.held_size + kept
+        if kept and not self.hold(half, p, kept):
+            kept = 0
+        half.over += n - kept
+        count(self.tally, Tally.skipped_over_limit, n - kept)
+
+    cdef bint hold(self, Half* half, const uint8_t* p, size_t n) noexcept nogil:
+        """Append to what is held; False, and nothing is appended, if there is no memory."""
+        cdef size_t room = half.held_size + n
+        cdef uint8_t* grown
+        if room > half.held_capacity:
             if half.phase == IN_BODY and half.body.kind == BODY_LENGTH and half.body.remain < room:
                 room += half.body.remain
             elif half.held_capacity:
@@ -98,16 +104,14 @@ cdef class Collector:
                 room = HELD_FIRST
             grown = <uint8_t*>realloc(half.held, room)
             if grown == NULL:
-                kept = 0
                 self.out_of_memory = True
-            else:
-                count(self.tally, Tally.bytes_held, room - half.held_capacity)
-                half.held = grown
-                half.held_capacity = room
-        memcpy(half.held + half.held_size, p, kept)
-        half.held_size += kept
-        half.over += n - kept
-        count(self.tally, Tally.skipped_over_limit, n - kept)
+                return False
+            count(self.tally, Tally.bytes_held, room - half.held_capacity)
+            half.held = grown
+            half.held_capacity = room
+        memcpy(half.held + half.held_size, p, n)
+        half.held_size += n
+        return True
 
     cdef void let_go(self, Half* half) noexcept nogil:
         """Forget what is held."""

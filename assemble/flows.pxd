@@ -73,9 +73,10 @@ cdef struct Half:
     uint64_t missing
     uint64_t over           # bytes not kept as the message is over max_message
     uint64_t id
-    uint32_t last_ack       # of the last request of this half
-    uint32_t ordinal        # how many requests before shared its acknowledgement number
-    uint64_t numbered       # requests given an id so far
+    uint8_t numbered        # a request was given an id
+    uint8_t last_has_ack    # ... with an acknowledgement number
+    uint32_t last_ack       # the newest acknowledgement number of a request of this half
+    uint32_t ordinal        # how many requests since then did not bring a newer one
 
 cdef struct Pending:        # a request that waits for its response
     uint64_t id

@@ -90,8 +90,23 @@ cdef inline void link_last(Chain* chain, Flow* flow) noexcept nogil:
     chain.tail = flow
 
 
+cdef void forget(Flow* flow) noexcept nogil:
+    """Free a flow and all that it owns."""
+    cdef Half* half
+    cdef int side
+    cdef uint32_t index
+    for side in range(2):
+        half = &flow.half[side]
+        for index in range(half.store.count):
+            free(half.store.slots[half.store.first + index].data)
+        free(half.store.slots)
+        free(half.held)
+    free(flow.pending)
+    free(flow)
+
+
 cdef class FlowTable:
-    """Flows by their endpoints; the flows' own memory (stores, held bytes) is its user's to free before `remove`."""
+    """Flows by their endpoints, with all that they own; who removes one has counted what it held."""
 
     def __cinit__(self):
         self.capacity = SLOTS_FIRST
@@ -103,7 +118,8 @@ cdef class FlowTable:
         cdef uint64_t at
         if self.slots != NULL:
             for at in range(self.capacity):
-                free(self.slots[at])
+                if self.slots[at] != NULL:
+                    forget(self.slots[at])
             free(self.slots)
 
     cdef Flow* find(self, const Packet* packet, int* side) noexcept nogil:
@@ -182,8 +198,7 @@ cdef class FlowTable:
         self.count -= 1
         unlink(&self.closing if flow.closing else &self.idle, flow)
         self.clear_waiting(flow)
-        free(flow.pending)
-        free(flow)
+        forget(flow)
 
     cdef void requeue(self, Flow* flow) noexcept nogil:
         """Move a flow that was active since it was queued to the end of the idle list: the order is mended lazily."""

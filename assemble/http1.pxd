@@ -21,7 +21,8 @@ cdef class Http1Framer(Collector):
     cdef size_t more_body(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil
     cdef size_t look(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil
     cdef void head_ready(self, Flow* flow, int side, Verdict verdict) noexcept nogil
-    cdef bint start_line_holds(self, Half* half) noexcept nogil
+    cdef size_t look_here(self, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil
+    cdef bint start_line_holds(self, Half* half, size_t fresh) noexcept nogil
     cdef void give_up_head(self, Half* half) noexcept nogil
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil

@@ -13,7 +13,7 @@ from assemble.flows cimport (
     ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity,
 )
 from assemble.framing cimport (
-    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, FOUND, LINE_EMPTY, MORE,
+    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, CHUNK_DATA_END, FOUND, LINE_EMPTY, MORE,
     NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, may_start,
     parse_cut_head, parse_head, pass_body,
 )
@@ -30,12 +30,24 @@ cdef enum:
     PATIENT_BYTES = 512     # a start line longer than this is not looked at again with each segment
 
 
+cdef inline uint8_t wanted_kind(const Half* half) noexcept nogil:
+    """Return the kind of message that a half's sender can be expected to start; 0 for either."""
+    if half.role == ROLE_UNKNOWN:
+        return 0
+    return REQUEST if half.role == ROLE_CLIENT else RESPONSE
+
+
+cdef inline bint fits_role(const Half* half) noexcept nogil:
+    """Tell whether a head is of the kind that this side sends: requests and responses never share a direction."""
+    return half.role == ROLE_UNKNOWN or half.head.kind == wanted_kind(half)
+
+
 cdef class Http1Framer(Collector):
     """One for all flows: the state of each half lives in the flow."""
 
     def __init__(self, MessageSink sink not None, uint64_t max_message, uint64_t max_header, bint responses):
         super().__init__(sink, max_message)
-        self.max_header = max_header
+        self.max_header = min(max_header, max_message)   # what is held of a head is never cut
         self.responses = responses
 
     cdef size_t take(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
@@ -73,6 +85,8 @@ cdef class Http1Framer(Collector):
             return used
         self.begin(half, origin)
         verdict = parse_head(p, n, &half.head)
+        if (verdict != MORE or half.head.start_len) and not fits_role(half):
+            verdict = NOT_HTTP
         if verdict == MORE:
             half.phase = IN_HEAD
             half.line = LINE_EMPTY
@@ -117,18 +131,20 @@ cdef class Http1Framer(Collector):
         cdef size_t end = find_head_end(p, n, &half.line)
         cdef size_t used = end if end else n
         cdef Verdict verdict
-        if half.overlong or half.held_size + used > self.max_header:
-            count(self.tally, Tally.skipped_long_header, half.held_size + used)
+        if not half.overlong:
+            if not self.hold(half, p, used):
+                return n                        # the assembler raises
+            if half.head.start_len == 0 and not self.start_line_holds(half, used):
+                half.held_size -= used
+                self.give_up_head(half)
+                return 0
+        if half.overlong or half.held_size > self.max_header:
+            count(self.tally, Tally.skipped_long_header, used if half.overlong else half.held_size)
             self.let_go(half)
             half.overlong = 1
             if end:
                 self.look_for_start(half, Tally.skipped_no_start)
             return used
-        self.keep(half, p, used)
-        if half.head.start_len == 0 and not self.start_line_holds(half):
-            half.held_size -= used
-            self.give_up_head(half)
-            return 0
         self.touch(half, origin)
         if end == 0:
             return used
@@ -149,14 +165,17 @@ cdef class Http1Framer(Collector):
             self.head_ready(flow, side, verdict)
         return used
 
-    cdef bint start_line_holds(self, Half* half) noexcept nogil:
-        """Tell whether the bytes held are a start line, or may still become one."""
-        if memchr(half.held, LF, half.held_size) == NULL:
-            return half.held_size > PATIENT_BYTES or may_start(half.held, half.held_size)
-        return half.held_size <= 2 and half.held[0] == CR or parse_cut_head(half.held, half.held_size, &half.head)
+    cdef bint start_line_holds(self, Half* half, size_t fresh) noexcept nogil:
+        """Tell whether the bytes held, the last `fresh` of them new, are a start line, or may still become one."""
+        if memchr(half.held + half.held_size - fresh, LF, fresh) == NULL:
+            return PATIENT_BYTES < half.held_size <= self.max_header or may_start(half.held, half.held_size)
+        if half.held_size <= 2 and half.held[0] == CR:
+            return True
+        return parse_cut_head(half.held, half.held_size, &half.head) and fits_role(half)
 
     cdef void give_up_head(self, Half* half) noexcept nogil:
         """What is held is no start line: look for one behind its first byte."""
+        half.synced = 0
         half.phase = LOOKING
         half.skip = Tally.skipped_not_http
         half.scanned = 0
@@ -199,13 +218,12 @@ cdef class Http1Framer(Collector):
         cdef Half* half = &flow.half[side]
         cdef size_t before = half.held_size
         cdef size_t start = 0
-        cdef uint8_t wanted = 0
-        if half.role != ROLE_UNKNOWN:
-            wanted = REQUEST if half.role == ROLE_CLIENT else RESPONSE
-        self.keep(half, p, n)
-        if half.held_size != before + n:        # no memory
+        if before == 0:
+            return self.look_here(half, p, n, origin)
+        if not self.hold(half, p, n):
+            count(self.tally, half.skip, n)
             return n
-        if find_start(half.held, half.held_size, half.scanned, wanted, &start):
+        if find_start(half.held, half.held_size, half.scanned, wanted_kind(half), &start):
             count(self.tally, half.skip, start)
             if start >= before:
                 self.let_go(half)
@@ -229,6 +247,21 @@ cdef class Http1Framer(Collector):
         if start >= before:
             self.begin(half, origin)
         half.scanned = half.held_size
+        return n
+
+    cdef size_t look_here(self, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+        """Look for a message start with nothing held: only what may be the beginning of one is copied."""
+        cdef size_t start = 0
+        if find_start(p, n, 0, wanted_kind(half), &start):
+            half.phase = AT_START
+            count(self.tally, half.skip, start)
+            return start
+        start = possible_start(p, n)
+        self.begin(half, origin)
+        if start < n and not self.hold(half, p + start, n - start):
+            start = n
+        half.scanned = half.held_size
+        count(self.tally, half.skip, start)
         return n
 
     cdef Verdict decide(self, Flow* flow, int side, bint force) noexcept nogil:
@@ -256,21 +289,27 @@ cdef class Http1Framer(Collector):
         cdef uint8_t* client = <uint8_t*>(flow.key + 2 * side)
         cdef uint8_t* server = <uint8_t*>(flow.key + 2 * (1 - side))
         cdef uint8_t traits = half.head.traits
-        if half.numbered and half.last_ack == half.first_ack:
-            half.ordinal += 1
-        else:
+        cdef uint32_t capacity
+        if not half.numbered or half.has_ack and (
+                not half.last_has_ack or <int32_t>(half.first_ack - half.last_ack) > 0):
+            half.numbered = 1
+            half.last_ack = half.first_ack
+            half.last_has_ack = half.has_ack
             half.ordinal = 0
-        half.numbered += 1
-        half.last_ack = half.first_ack
+        else:    # the same number, or an older one on bytes that were captured late: the newest keeps ids apart
+            half.ordinal += 1
         half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6,
-                           half.first_ack, half.ordinal)
+                           half.last_ack, half.ordinal)
         begin_body(&half.head, 0, &half.body)
         if half.body.kind == BODY_INVALID:
             return BAD_LENGTH
         if not half.has_ack:
             traits |= TRAIT_NO_ACK
-        if self.responses and not push_request(flow, half.id, half.first_ack, traits):
-            self.out_of_memory = True
+        if self.responses:
+            capacity = flow.pending_capacity
+            if not push_request(flow, half.id, half.first_ack, traits):
+                self.out_of_memory = True
+            count(self.tally, Tally.bytes_held, (flow.pending_capacity - capacity) * sizeof(Pending))
         return FOUND
 
     cdef Verdict decide_response(self, Flow* flow, int side, bint force) noexcept nogil:
@@ -281,7 +320,8 @@ cdef class Http1Framer(Collector):
         cdef Pending* request
         cdef uint8_t traits = 0
         cdef bint final = half.head.status >= 200 or half.head.status == 101
-        if flow.pending_count == 0 and not force and not flow.one_sided and self.request_may_come(flow, side):
+        if (flow.pending_count == 0 or not half.synced) and not force and not flow.one_sided and \
+                self.request_may_come(flow, side):
             return MORE
         request = matching_request(flow, half.first_seq, half.synced)
         half.synced = 1
@@ -296,7 +336,7 @@ cdef class Http1Framer(Collector):
         begin_body(&half.head, traits, &half.body)
         if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
             flow.tunnel = 1
-        if final and other.phase == AWAITING_SWITCH:
+        if final and other.phase == AWAITING_SWITCH and not is_pending(flow, other.id):
             other.phase = AT_START
         if flow.tunnel and other.phase == AT_START:
             self.skip_rest(other, Tally.skipped_tunnel)
@@ -307,7 +347,7 @@ cdef class Http1Framer(Collector):
         cdef Half* client = &flow.half[1 - side]
         if client.state == UNSEEN or client.state == PARTIAL:
             return True
-        if client.state == CLOSED:
+        if client.state == CLOSED or client.phase == AWAITING_SWITCH:    # it waits for this response itself
             return False
         return <int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
 
@@ -343,10 +383,12 @@ cdef class Http1Framer(Collector):
         half.synced = 0
         if half.phase == IN_BODY:
             if half.body.kind == BODY_CLOSE or half.body.kind == BODY_LENGTH and size < half.body.remain or \
-                    half.body.kind == BODY_CHUNKED and half.body.phase == CHUNK_DATA and size < half.body.remain:
+                    half.body.kind == BODY_CHUNKED and half.body.phase == CHUNK_DATA and size <= half.body.remain:
                 half.missing += size
                 if half.body.kind != BODY_CLOSE:
                     half.body.remain -= size
+                if half.body.kind == BODY_CHUNKED and half.body.remain == 0:
+                    half.body.phase = CHUNK_DATA_END
                 return
             inside = half.body.remain if half.body.kind == BODY_LENGTH else size
             half.missing += inside
@@ -398,6 +440,7 @@ cdef class Http1Framer(Collector):
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil:
         """Drop what is held, which is counted already, and look for the next message start."""
         self.let_go(half)
+        half.synced = 0
         half.phase = LOOKING
         half.skip = reason
         half.scanned = 0

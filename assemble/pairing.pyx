@@ -53,7 +53,8 @@ cdef Pending* matching_request(Flow* flow, uint32_t response_seq, bint synced) n
     """Return the request that a response starting at `response_seq` answers, or NULL.
 
     A request's acknowledgement number is where its response starts (DESIGN 5).  Behind a hole in the responses,
-    requests whose responses were in it are passed over.  A request sent after this response was received is not its request.
+    requests whose responses were in it are passed over.  A request sent after this response was received is not
+    answered by it.
     """
     cdef uint32_t index
     cdef Pending* entry

@@ -33,7 +33,8 @@ cdef class Reassembler:
     cdef void add_bytes(self, Half* half, int64_t at, const uint8_t* p, uint32_t n, const Packet* packet,
                         Added* added) noexcept nogil
     cdef void drop_first(self, Half* half) noexcept nogil
-    cdef bint drain(self, Flow* flow, int side) noexcept nogil
+    cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil
+    cdef bint step(self, Flow* flow, bint causal) noexcept nogil
     cdef void settle(self, Flow* flow) noexcept nogil
     cdef void open_late(self, Half* half) noexcept nogil
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil
@@ -41,6 +42,8 @@ cdef class Reassembler:
     cdef void mark_waiting(self, Flow* flow, int64_t now_ns) noexcept nogil
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil
     cdef bint give_up(self, Flow* flow, int side) noexcept nogil
+    cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil
+    cdef void lose(self, Flow* flow, int side, int64_t hole_end) noexcept nogil
     cdef void finish(self, Flow* flow) noexcept nogil
     cdef void relieve(self, Flow* flow, int side) noexcept nogil
     cdef void evict(self) noexcept nogil

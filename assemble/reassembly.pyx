@@ -12,8 +12,8 @@ from libc.string cimport memmove
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
-    AWAITING_PEER, AWAITING_SWITCH, CLOSED, LOOKING, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, UNSEEN, Flow, FlowTable,
-    Half, Stored,
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_HEAD, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, UNSEEN,
+    Flow, FlowTable, Half, Pending, Stored,
 )
 from assemble.http1 cimport Http1Framer
 from assemble.store cimport Added, store_add, store_clear, store_drop_first
@@ -52,7 +52,7 @@ cdef class Reassembler:
         cdef Flow* flow
         cdef Half* half
         cdef Half* other
-        cdef int64_t at
+        cdef int64_t at, end
         count(self.tally, Tally.segments_data if packet.size else Tally.segments_control, 1)
         count(self.tally, Tally.bytes_payload, packet.size)
         count(self.tally, Tally.bytes_cut_by_snap_length, packet.cut)
@@ -65,7 +65,7 @@ cdef class Reassembler:
         other = &flow.half[1 - side]
         if packet.flags & TCP_ACK:
             other.acked_known = 1
-            if other.state == OPEN and widened(other, packet.ack) > other.acked:
+            if (other.state == OPEN or other.state == PARTIAL) and widened(other, packet.ack) > other.acked:
                 other.acked = widened(other, packet.ack)
         if packet.flags & TCP_SYN:
             self.take_syn(flow, side, packet)
@@ -77,7 +77,9 @@ cdef class Reassembler:
             self.take_reset(flow, side, packet)
         at = widened(half, packet.seq + (1 if packet.flags & TCP_SYN else 0))
         if packet.flags & TCP_FIN and half.end < 0 and half.state != UNSEEN:
-            half.end = at + packet.size + packet.cut
+            end = at + packet.size + packet.cut   # one below what is due: the FIN was taken for a lost byte
+            if half.state == PARTIAL or half.next - 1 <= end <= half.next + WINDOW_MOST:
+                half.end = end
         if packet.size:
             self.take_data(flow, side, at, packet)
         if half.stored > self.memory // SHARE:
@@ -89,8 +91,8 @@ cdef class Reassembler:
             self.mark_waiting(flow, flow.last_ns)
         if self.tally[<int>Tally.bytes_held] > self.tally[<int>Tally.bytes_held_peak]:
             self.tally[<int>Tally.bytes_held_peak] = self.tally[<int>Tally.bytes_held]
-            if self.tally[<int>Tally.bytes_held] > self.memory:
-                self.evict()
+        if self.tally[<int>Tally.bytes_held] > self.memory:
+            self.evict()
 
     cdef Flow* flow_of(self, const Packet* packet, int* side) noexcept nogil:
         """Return the segment's flow, made new where that makes sense; NULL: the segment tells nothing."""
@@ -119,7 +121,8 @@ cdef class Reassembler:
         if half.state == UNSEEN:
             return flow.closing and not packet.flags & TCP_ACK
         if half.state == PARTIAL:        # a late SYN comes before all that is held
-            return at < -<int64_t>WINDOW_MOST or half.store.count and half.store.slots[half.store.first].at < at
+            return (at < -<int64_t>WINDOW_MOST or 0 <= half.end < at
+                    or half.store.count and half.store.slots[half.store.first].at < at)
         return begin != half.base
 
     cdef void take_syn(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
@@ -134,6 +137,7 @@ cdef class Reassembler:
             moved = widened(half, packet.seq + 1)
             for index in range(half.store.count):
                 half.store.slots[half.store.first + index].at -= moved
+            half.acked -= moved
             if half.end >= 0:
                 half.end -= moved
         half.base = packet.seq + 1
@@ -183,6 +187,10 @@ cdef class Reassembler:
         if half.end >= 0 and end > half.end:
             count(self.tally, Tally.skipped_after_close, end - half.end)
             n -= <uint32_t>(end - half.end)
+            if half.end <= half.next:    # and what is before it is known
+                count(self.tally, Tally.segments_duplicate, 1)
+                count(self.tally, Tally.bytes_duplicate, n)
+                return
         if at < half.next:
             count(self.tally, Tally.bytes_duplicate, half.next - at)
             p += half.next - at
@@ -202,6 +210,7 @@ cdef class Reassembler:
         cdef Origin origin
         cdef uint32_t used
         count(self.tally, kind, 1)
+        half.waiting_ns = 0
         origin.ts_ns = packet.ts_ns
         origin.ack = packet.ack
         origin.has_ack = packet.flags & TCP_ACK
@@ -245,9 +254,13 @@ cdef class Reassembler:
         count(self.tally, Tally.bytes_held, 0 - cost)
         store_drop_first(&half.store)
 
-    cdef bint drain(self, Flow* flow, int side) noexcept nogil:
-        """Deliver one stored entry if it is due; True if anything moved."""
+    cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil:
+        """Deliver one stored entry if it is due; True if anything moved.
+
+        With `causal` only if what its sender had received by then is delivered too.
+        """
         cdef Half* half = &flow.half[side]
+        cdef Half* other = &flow.half[1 - side]
         cdef Stored* entry
         cdef Origin origin
         cdef uint32_t used
@@ -255,6 +268,8 @@ cdef class Reassembler:
             return False
         entry = &half.store.slots[half.store.first]
         if entry.at != half.next:
+            return False
+        if causal and entry.has_ack and other.state == OPEN and widened(other, entry.ack) > other.next:
             return False
         origin.ts_ns = entry.ts_ns
         origin.ack = entry.ack
@@ -276,24 +291,35 @@ cdef class Reassembler:
     cdef void settle(self, Flow* flow) noexcept nogil:
         """Let both halves go on as far as what is known allows; each may free the other.
 
-        They take turns, entry by entry, so that requests and responses meet as they did on the wire.
+        They take turns, entry by entry, and as their senders did: what was sent in answer comes after what it answers,
+        unless that is not there.
         """
         cdef bint moved = True
-        cdef int side
         while moved:
-            moved = False
-            for side in range(2):
-                if flow.half[side].phase == AWAITING_PEER and self.framer.resume(flow, side, False):
-                    moved = True
-                moved = self.drain(flow, side) or moved
-                self.close_if_ended(flow, side)
+            moved = self.step(flow, True)
+            if not moved:
+                moved = self.step(flow, False)
+
+    cdef bint step(self, Flow* flow, bint causal) noexcept nogil:
+        """Let each half go on by one stored entry, or just the first that can when the order is given up."""
+        cdef bint moved = False
+        cdef int side
+        for side in range(2):
+            if flow.half[side].phase == AWAITING_PEER and self.framer.resume(flow, side, False):
+                moved = True
+            moved = self.drain(flow, side, causal) or moved
+            self.close_if_ended(flow, side)
+            if moved and not causal:
+                break
+        return moved
 
     cdef void open_late(self, Half* half) noexcept nogil:
         """Start a half whose SYN nobody saw at the lowest byte that is there, looking for a message."""
         half.state = OPEN
         half.next = half.store.slots[half.store.first].at if half.store.count else half.end
-        half.phase = LOOKING
-        half.skip = Tally.skipped_no_start
+        if half.end < half.next:
+            half.end = -1
+        self.framer.look_for_start(half, Tally.skipped_no_start)
         half.waiting_ns = 0
 
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil:
@@ -321,7 +347,7 @@ cdef class Reassembler:
                 continue
             any_waits = True
             if flow.half[side].waiting_ns == 0:
-                flow.half[side].waiting_ns = now_ns
+                flow.half[side].waiting_ns = now_ns if now_ns else 1
         if any_waits:
             self.table.set_waiting(flow)
         else:
@@ -339,6 +365,8 @@ cdef class Reassembler:
             if moved:
                 self.settle(flow)
                 self.mark_waiting(flow, now_ns)
+            elif flow.half[0].waiting_ns == 0 and flow.half[1].waiting_ns == 0:
+                self.table.clear_waiting(flow)
             flow = following
         while self.table.closing.head != NULL and self.table.closing.head.queued_ns + self.gap_ns < now_ns:
             self.finish(self.table.closing.head)
@@ -373,22 +401,42 @@ cdef class Reassembler:
     cdef bint give_up(self, Flow* flow, int side) noexcept nogil:
         """Stop waiting for whatever one half waits for; False if it waits for nothing."""
         cdef Half* half = &flow.half[side]
-        cdef int64_t hole_end
-        if half.phase == AWAITING_PEER or half.phase == AWAITING_SWITCH and half.store.count:
-            if flow.half[1 - side].state == UNSEEN:
-                flow.one_sided = 1
-            return self.framer.resume(flow, side, True)
-        if awaits(half) or half.state != OPEN:
+        cdef Half* other = &flow.half[1 - side]
+        if not awaits(half):
+            return self.give_up_hole(flow, side)
+        if half.phase == AWAITING_SWITCH and half.store.count == 0:
             return False
-        hole_end = half.store.slots[half.store.first].at if half.store.count else half.end
-        if hole_end <= half.next:
+        if not awaits(other):            # what it waits for may lie behind a hole
+            if self.give_up_hole(flow, 1 - side):
+                return True
+            if other.state == OPEN and (
+                    other.acked > other.next + 1 or other.acked > other.next and other.phase != AT_START):
+                # ... or was acknowledged and never seen: a hole that nothing follows; one byte may be a FIN
+                self.lose(flow, 1 - side, other.acked)
+                return True
+        if other.state == UNSEEN:
+            flow.one_sided = 1
+        return self.framer.resume(flow, side, True)
+
+    cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil:
+        """Declare the hole lost that one half stands before, if it does."""
+        cdef Half* half = &flow.half[side]
+        cdef int64_t hole_end = half.store.slots[half.store.first].at if half.store.count else half.end
+        if half.next <= half.end < hole_end:
+            hole_end = half.end
+        if half.state != OPEN or hole_end <= half.next:
             return False
+        self.lose(flow, side, hole_end)
+        return True
+
+    cdef void lose(self, Flow* flow, int side, int64_t hole_end) noexcept nogil:
+        """Declare the bytes up to `hole_end` lost."""
+        cdef Half* half = &flow.half[side]
         count(self.tally, Tally.holes, 1)
         count(self.tally, Tally.bytes_missing, hole_end - half.next)
         self.framer.pass_gap(flow, side, hole_end - half.next)
         half.next = hole_end
         half.waiting_ns = 0
-        return True
 
     cdef void finish(self, Flow* flow) noexcept nogil:
         """End a flow: give up every wait, clients' first, send what is there, and forget it."""
@@ -407,13 +455,13 @@ cdef class Reassembler:
             half = &flow.half[side]
             if half.state == OPEN:
                 cut = half.acked - half.next     # one more may be the FIN
-                self.framer.finish(flow, side, False, cut if cut > 1 else 0)
+                self.framer.finish(flow, side, False, cut if cut > 1 or half.phase == IN_HEAD and cut > 0 else 0)
             while half.store.count:
                 count(self.tally, Tally.skipped_after_close, half.store.slots[half.store.first].size)
                 self.drop_first(half)
             store_clear(&half.store)
             self.framer.let_go(half)
-        count(self.tally, Tally.bytes_held, 0 - sizeof(Flow))
+        count(self.tally, Tally.bytes_held, 0 - (sizeof(Flow) + flow.pending_capacity * sizeof(Pending)))
         self.table.remove(flow)
         self.tally[<int>Tally.flows_now] = self.table.count
 

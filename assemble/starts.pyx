@@ -71,7 +71,7 @@ cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted,
 
 cdef bint is_status_line(const uint8_t* p, size_t n) noexcept nogil:
     return (n > 12 and (p[7] == 48 or p[7] == 49) and p[8] == SP and 49 <= p[9] <= 57 and is_digit(p[10])
-            and is_digit(p[11]) and (p[12] == SP or p[12] == CR or p[12] == LF))
+            and is_digit(p[11]) and (p[12] == SP or p[12] == LF or (p[12] == CR and n > 13 and p[13] == LF)))
 
 
 cdef bint request_line_before(const uint8_t* p, size_t version, size_t n, size_t* start) noexcept nogil:
@@ -102,13 +102,13 @@ cdef size_t possible_start(const uint8_t* p, size_t n) noexcept nogil:
             at = method_before(p, middle - 1, lowest)
             if middle - 1 - at >= METHOD_LEAST and (end == n or size == VERSION_BYTES):
                 return at
+        if (last - 1 - middle >= VERSION_BYTES and size <= 3 and (end == n or size == 3)
+                and begins_version(p + last - 1 - VERSION_BYTES, VERSION_BYTES)):
+            return last - 1 - VERSION_BYTES
         if end < n:
             return n
         at = method_before(p, last - 1, lowest)
         if last - 1 - at >= METHOD_LEAST:
-            return at
-        at = last - 1 - VERSION_BYTES
-        if last - 1 - middle >= VERSION_BYTES and size <= 3 and begins_version(p + at, VERSION_BYTES):
             return at
     if end < n:
         return n

@@ -14,4 +14,3 @@ cdef bint store_add(Store* store, int64_t at, const uint8_t* p, uint32_t n, int6
                     uint8_t has_ack, Added* added) noexcept nogil
 cdef void store_drop_first(Store* store) noexcept nogil
 cdef void store_clear(Store* store) noexcept nogil
-cdef size_t store_cost(uint32_t n) noexcept nogil

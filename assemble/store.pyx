@@ -2,7 +2,8 @@
 
 In: ranges of a stream in any order, overlapping as they like.  Out: disjoint ranges in order.
 Invariant: entries are ordered by `at` and never overlap.  An insertion moves the shorter side, so that orders near to
-sorted, forwards or backwards, cost little; the number of entries is bounded by the memory budget.
+sorted, forwards or backwards, cost little; the number of entries is bounded by the memory budget.  Growing, and moving
+to the middle when one side is full, each leave a quarter of the slots free on both sides: they are rare.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -14,11 +15,6 @@ from assemble.flows cimport Store, Stored
 
 cdef enum:
     SLOTS_FIRST = 8
-
-
-cdef size_t store_cost(uint32_t n) noexcept nogil:
-    """Return the memory that an entry of n bytes takes."""
-    return sizeof(Stored) + n
 
 
 cdef inline uint32_t search(const Store* store, int64_t at) noexcept nogil:
@@ -79,14 +75,15 @@ cdef bint insert(Store* store, uint32_t index, int64_t at, const uint8_t* p, uin
     """Put one entry in at `index`, all others keeping their order."""
     cdef Stored* slot
     cdef uint8_t* data
-    if not make_room(store):
+    cdef bint front = index < store.count // 2
+    if not make_room(store, front):
         return False
     data = <uint8_t*>malloc(n)
     if data == NULL:
         return False
     memcpy(data, p, n)
     slot = store.slots + store.first
-    if index < store.count // 2 and store.first or store.first + store.count == store.capacity:
+    if front:
         memmove(slot - 1, slot, index * sizeof(Stored))
         store.first -= 1
         slot -= 1
@@ -103,22 +100,29 @@ cdef bint insert(Store* store, uint32_t index, int64_t at, const uint8_t* p, uin
     return True
 
 
-cdef bint make_room(Store* store) noexcept nogil:
-    """Have a free slot at one end at least; growing leaves a quarter free at the front and the rest behind."""
-    cdef uint32_t capacity
+cdef bint make_room(Store* store, bint front) noexcept nogil:
+    """Have a free slot before the first entry or behind the last one; what is more than half full grows."""
+    cdef uint32_t capacity = store.capacity
+    cdef uint32_t first
     cdef Stored* slots
-    if store.count < store.capacity:
+    if (store.first > 0) if front else (store.first + store.count < capacity):
         return True
-    capacity = store.capacity * 2 if store.capacity else SLOTS_FIRST
+    if store.count <= capacity // 2 and capacity:
+        first = (capacity - store.count) // 2
+        memmove(store.slots + first, store.slots + store.first, store.count * sizeof(Stored))
+        store.first = first
+        return True
+    capacity = capacity * 2 if capacity else SLOTS_FIRST
+    first = (capacity - store.count) // 2
     slots = <Stored*>malloc(capacity * sizeof(Stored))
     if slots == NULL:
         return False
     if store.count:
-        memcpy(slots + capacity // 4, store.slots + store.first, store.count * sizeof(Stored))
+        memcpy(slots + first, store.slots + store.first, store.count * sizeof(Stored))
     free(store.slots)
     store.slots = slots
     store.capacity = capacity
-    store.first = capacity // 4
+    store.first = first
     return True
 
 
@@ -128,7 +132,7 @@ cdef void store_drop_first(Store* store) noexcept nogil:
     store.first += 1
     store.count -= 1
     if store.count == 0:
-        store.first = store.capacity // 4
+        store_clear(store)
 
 
 cdef void store_clear(Store* store) noexcept nogil:

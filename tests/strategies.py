@@ -3,7 +3,7 @@
 In: nothing.  Out: a `Conversation`: what either side sends, in turns, and the exact expectation.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import Final, Literal, TypeVar
 
@@ -314,6 +314,9 @@ def _tunnel(draw: st.DrawFn, palette: Palette, made: Conversation, number: int) 
     connect = draw(pick(False, True))
     method = "CONNECT" if connect else "GET"
     wire, target = draw(requests(palette, method, False))
+    line, rest = wire.head.split(b"\n", 1)
+    upgrade = b"" if connect else b"Upgrade: websocket\r\n"  # without it a 101 would come unasked (RFC 9110 7.8)
+    wire = replace(wire, head=line + b"\n" + upgrade + rest)
     request = wire.head + wire.body
     start = "HTTP/1.1 200 Established" if connect else "HTTP/1.1 101 Switching Protocols"
     lies = draw(pick((), ("Content-Length: 3",), ("Transfer-Encoding: chunked",))) if connect else ()

@@ -1,7 +1,7 @@
 """Connections told step by step, and assembling them with the books audited.
 
-In: who says what, what gets lost, how long nothing happens.  Out: frames; messages and counters of the compiled
-assembler.  Every assembly through `assembled` holds the ledger's equations (DESIGN 6) against its counters.
+In: who says what, what gets lost, how long nothing happens.  Out: frames; messages and counters of the
+compiled assembler.  Every call of `assembled` holds the ledger's equations (DESIGN 6) against its counters.
 """
 
 import struct
@@ -37,9 +37,15 @@ class Talk:
     sent: dict[bool, int] = field(default_factory=lambda: {CLIENT: 0, SERVER: 0})
 
     def put(
-        self, side: bool, data: bytes = b"", *, at: int | None = None, acked: int | None = None, flags: int = 0
+        self,
+        side: bool,
+        data: bytes = b"",
+        *,
+        at: int | None = None,
+        acked: int | None = None,
+        flags: int = 0,
     ) -> "Talk":
-        """Capture one segment: at an offset of its stream, by default the next, acknowledging all that was said."""
+        """Capture one segment at an offset of its stream: by default the next, acknowledging all there is."""
         at = self.sent[side] if at is None else at
         self.sent[side] = max(self.sent[side], at + len(data))
         mine, other = (self.client_isn, self.server_isn) if side else (self.server_isn, self.client_isn)
@@ -141,6 +147,6 @@ def audit(counters: dict[str, int], frames: Sequence[Frame], messages: Sequence[
 
 
 def renumbered(frame: bytes, *, seq: int, cport: int | None = None) -> bytes:
-    """Change sequence number and client port of a client's Ethernet IPv4 frame, checksums left: for tests of thousands."""
+    """Change sequence number and client port of a client's Ethernet IPv4 frame, for tests of thousands."""
     port = frame[34:36] if cport is None else struct.pack("!H", cport)
     return frame[:34] + port + frame[36:38] + struct.pack("!I", seq % 2**32) + frame[42:]

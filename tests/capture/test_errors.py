@@ -22,6 +22,4 @@ def test_exit_codes_tell_whose_move_it_is(error, code):
 
 def test_malformed_traffic_says_where():
     """Without the place, nobody finds the byte in the capture."""
-    assert (
-        str(errors.MalformedTraffic("length runs past the end", 41)) == "length runs past the end at byte 41"
-    )
+    assert str(errors.MalformedTraffic("length runs past the end", 41)) == "length runs past the end at byte 41"

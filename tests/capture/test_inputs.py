@@ -37,9 +37,7 @@ def test_libpcap_reads_plain_files_itself(tmp_path, wire, kind):
 @pytest.mark.parametrize(("size", "most"), [(60, READ_FRAMES), (65000, READ_BYTES // 65000)])
 def test_the_size_of_frames_decides_how_many_are_asked_for(tmp_path, size, most):
     """Eight thousand frames of an offloading interface would be half a gigabyte at once."""
-    source = opened(
-        tmp_path / "a", pcap([(at, bytes(size)) for at in range(300)] * (30 if size < 100 else 1))
-    )
+    source = opened(tmp_path / "a", pcap([(at, bytes(size)) for at in range(300)] * (30 if size < 100 else 1)))
     counts = []
     while (chunk := source.read()) is not None:
         counts.append(chunk.frames)

@@ -21,7 +21,5 @@ def test_raw_ip_has_one_number(alias):
 @pytest.mark.parametrize(("link", "name"), [(127, "IEEE802_11_RADIOTAP"), (9999, "a rare one")])
 def test_others_are_refused_by_name(link, name):
     """The operator has to learn which link type it is, and which ones would do."""
-    with pytest.raises(
-        SourceError, match=rf"^a.pcap: cannot decode link type {link} \({name}\).* 1 \(ETHERNET\)"
-    ):
+    with pytest.raises(SourceError, match=rf"^a.pcap: cannot decode link type {link} \({name}\).* 1 \(ETHERNET\)"):
         linktype(link, "a.pcap")

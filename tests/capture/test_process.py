@@ -30,9 +30,7 @@ FRAMES = [(NOW_NS + at * 1_234_000, at.to_bytes(2, "big") * 300) for at in range
 class Run:
     """One capture process, the ring it fills, and what comes out of that."""
 
-    def __init__(
-        self, *paths: object, capacity: int = 1 << 20, stdin: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *paths: object, capacity: int = 1 << 20, stdin: int | None = None, **options: Any) -> None:
         self.events = EventQueue()
         self.counters = Counters(CAPTURE_COUNTERS)
         self.ring = Ring.create(capacity)
@@ -176,9 +174,7 @@ def test_a_signal_ends_the_waiting_for_the_first_byte():
     run = Run("-", stdin=reading)
     handle = os.pidfd_open(run.process.pid or 0)
     deadline = time.monotonic() + DEADLINE_S
-    while not select.select([handle], [], [], 0.05)[
-        0
-    ]:  # one that comes before the handler is there is not heard
+    while not select.select([handle], [], [], 0.05)[0]:  # one that comes before the handler is there is not heard
         if waits_in_poll(run.process.pid or 0):
             os.kill(run.process.pid or 0, signal.SIGTERM)
         assert time.monotonic() < deadline

@@ -92,9 +92,7 @@ def test_a_killed_producer_leaves_whole_records_and_a_place_to_go_on():
     assert ring.stats().records == 100
 
 
-@given(
-    st.lists(st.one_of(st.integers(0, 2032), st.sampled_from(["read", "release"])), max_size=80), st.data()
-)
+@given(st.lists(st.one_of(st.integers(0, 2032), st.sampled_from(["read", "release"])), max_size=80), st.data())
 def test_a_ring_is_a_bounded_queue(steps, data):
     """Against a plain queue: same records, same order, refused only for want of room for it and a pad."""
     ring = Ring.create(1)

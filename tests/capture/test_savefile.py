@@ -26,10 +26,7 @@ def frames_of(piece: bytes, unit_ns: int) -> list[tuple[int, bytes]]:
     data, meta = handle.next_batch(100_000)
     handle.close()
     os.close(fd)
-    return [
-        (s * 10**9 + f * unit_ns, data[at : at + size])
-        for s, f, at, size in struct.iter_unpack("=IIII", meta)
-    ]
+    return [(s * 10**9 + f * unit_ns, data[at : at + size]) for s, f, at, size in struct.iter_unpack("=IIII", meta)]
 
 
 def cut(parts: list[bytes], program: Program | None = None) -> tuple[list[tuple[int, bytes]], Cutter]:
@@ -179,9 +176,7 @@ def test_the_patched_format_of_linux_is_read():
 
 def test_ancient_files_have_their_lengths_the_other_way_round():
     """Before version 2.3 of the format; libpcap reads them, so the cutter must not misjudge them."""
-    wire = (
-        struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 2, 0, 0, 65535, 1) + struct.pack("<IIII", 1, 0, 9, 3) + b"abc"
-    )
+    wire = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 2, 0, 0, 65535, 1) + struct.pack("<IIII", 1, 0, 9, 3) + b"abc"
     frames, cutter = cut([wire])
     assert frames == [(10**9, b"abc")]
     assert cutter.left == 0

@@ -386,9 +386,7 @@ def test_standard_input_and_files_are_merged(tmp_path):
 
 @settings(max_examples=12)
 @given(st.integers(1, 3000), st.integers(1, 300_000), st.sampled_from([5000, 70_000, 1 << 20]))
-def test_ring_and_library_give_the_same_frames_at_any_batch_size(
-    tmp_path_factory, batch_frames, batch_bytes, capacity
-):
+def test_ring_and_library_give_the_same_frames_at_any_batch_size(tmp_path_factory, batch_frames, batch_bytes, capacity):
     """How frames are packed into batches is nobody's business but the machine's."""
     path = tmp_path_factory.mktemp("ring") / "a.pcap"
     path.write_bytes(pcap(FRAMES[:500]))

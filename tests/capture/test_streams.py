@@ -45,9 +45,7 @@ def everything(data: bytes, size: int = 65536) -> tuple[bytes, str | None]:
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-@given(
-    parts=st.lists(st.binary(min_size=5, max_size=3000), min_size=1, max_size=4), size=st.integers(1, 5000)
-)
+@given(parts=st.lists(st.binary(min_size=5, max_size=3000), min_size=1, max_size=4), size=st.integers(1, 5000))
 def test_what_was_packed_comes_out(kind, parts, size):
     """Also as several members or frames after each other, which `cat a.gz b.gz` and rotating writers make."""
     data = b"".join(PACKERS[kind](part) for part in parts)

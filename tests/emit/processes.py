@@ -98,9 +98,7 @@ class Processes:
 
     def receiver(self, *rings: Ring, port: int = 0, **limits: Any) -> tuple[Child, int]:
         """Start a receiver and wait until it listens; return it and its port."""
-        spec = ReceiverSpec(
-            os.getpid(), 20, EventQueue(), Counters(RECEIVER_COUNTERS), rings, port=port, **limits
-        )
+        spec = ReceiverSpec(os.getpid(), 20, EventQueue(), Counters(RECEIVER_COUNTERS), rings, port=port, **limits)
         child = self.start(emit.receiver.main, spec)
         event = wait_until(lambda: child.events("listening") or child.events("failed"), "listening")[0]
         assert event["event"] == "listening", event

@@ -1,0 +1,90 @@
+"""Pairing: a response has the id of its request, whatever the order they come in and whatever is missing."""
+
+import packets
+from talks import CLIENT, SERVER, Talk, assembled, later
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def get(number: int) -> bytes:
+    """Give a small request with a target of its own."""
+    return b"GET /%d HTTP/1.1\r\n\r\n" % number
+
+
+def paired(talk: Talk) -> list[tuple[str | None, int | None]]:
+    """Give target and number of its response's status for each request, in order; None where there is none."""
+    got = assembled(talk.frames)
+    answers = {m.id: m.status for m in got.responses}
+    assert len(answers) == len(got.responses)
+    return [(m.target, answers.get(m.id)) for m in got.requests]
+
+
+def ok(status: int) -> bytes:
+    """Give a response with this status."""
+    return OK.replace(b"200", b"%d" % status)
+
+
+def test_pipelined_requests_get_their_responses_in_order():
+    """All of them were sent with the same acknowledgement number: the order alone tells."""
+    talk = Talk().open().put(CLIENT, get(1) + get(2) + get(3)).put(SERVER, ok(201) + ok(202)).put(SERVER, ok(203))
+    assert paired(talk) == [("/1", 201), ("/2", 202), ("/3", 203)]
+
+
+def test_behind_a_lost_response_the_next_one_finds_its_own_request():
+    """The wrong request would be worse than none: everything behind the hole would be shifted by one."""
+    talk = Talk().open()
+    for number in range(1, 5):
+        talk.put(CLIENT, get(number))
+        if number == 2:
+            talk.lose(SERVER, ok(202))
+        else:
+            talk.put(SERVER, ok(200 + number))
+    assert paired(talk) == [("/1", 201), ("/2", None), ("/3", 203), ("/4", 204)]
+
+
+def test_behind_a_lost_request_its_response_does_not_take_the_next_one():
+    """A request that was sent after this response had come cannot be the one it answers."""
+    talk = Talk().open().put(CLIENT, get(1)).put(SERVER, ok(201))
+    talk.lose(CLIENT, get(2)).put(SERVER, ok(202))
+    talk.put(CLIENT, get(3)).put(SERVER, ok(203))
+    got = assembled(talk.frames)
+    assert paired(talk) == [("/1", 201), ("/3", 203)]
+    assert [m.status for m in got.responses] == [201, 202, 203]
+    assert got.counters["responses_unpaired"] == 1
+
+
+def test_many_interim_responses_leave_the_request_to_the_final_one():
+    """A server may send as many 1xx as it likes."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    talk = Talk().open().put(CLIENT, get(1)).put(SERVER, interim * 5 + OK).put(CLIENT, get(2)).put(SERVER, OK)
+    got = assembled(talk.frames)
+    assert [m.id for m in got.responses] == [got.requests[0].id] * 6 + [got.requests[1].id]
+    assert got.counters["responses_interim"] == 5
+
+
+def test_a_response_alone_has_the_id_that_its_request_would_have():
+    """Two taps that see one direction each can be joined by id."""
+    both = Talk().open().put(CLIENT, get(1)).put(SERVER, OK)
+    one = [frame for frame in both.frames if frame[1][34:36] == b"\x00\x50"]
+    got = assembled([*one, later(10, both)])
+    assert [m.id for m in got.messages] == [assembled(both.frames).requests[0].id]
+    assert got.counters["responses_unpaired"] == 1
+
+
+def test_a_fast_open_request_is_paired_although_it_acknowledges_nothing():
+    """RFC 7413: its acknowledgement number is 0, and says nothing about where the response starts."""
+    talk = Talk().put(CLIENT, b"", at=-1).lose(CLIENT, 0)
+    talk.frames.clear()
+    syn = packets.Tcp(seq=talk.client_isn, flags=packets.SYN, data=get(1))
+    talk.frames.append((talk.now_ns, packets.frame(syn)))
+    talk.lose(CLIENT, get(1)).put(SERVER, at=-1, flags=packets.SYN | packets.ACK)
+    talk.put(SERVER, ok(201)).put(CLIENT, get(2)).put(SERVER, ok(202))
+    assert paired(talk) == [("/1", 201), ("/2", 202)]
+
+
+def test_a_response_captured_before_its_request_waits_for_it():
+    """Taps on several queues reorder; framing a response to HEAD without knowing of it eats what follows."""
+    head = b"HEAD / HTTP/1.1\r\n\r\n"
+    talk = Talk().open().lose(CLIENT, head).put(SERVER, OK[:-2]).put(CLIENT, head, at=0, acked=0)
+    talk.put(CLIENT, get(2)).put(SERVER, ok(202))
+    assert paired(talk) == [("/", 200), ("/2", 202)]

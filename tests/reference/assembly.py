@@ -1,0 +1,194 @@
+"""Flows to message records: who is the client, which response answers which request, and their ids.
+
+In: frames (time, bytes) of one link type, or a classic pcap file.  Out: messages, flow by flow.
+"""
+
+import hashlib
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from packets_files import read_pcap
+
+from assemble.records import Message
+from reference.decode import Refused, Segment, decode
+from reference.flows import End, Flow, Stream, distance, group
+from reference.framer import REQUEST_START, STATUS_LINE, Framed, Framer
+
+Identity = Callable[[bytes, int, bytes, int, int, int], int]
+
+
+def plain_identity(client: bytes, cport: int, server: bytes, sport: int, ack: int, ordinal: int) -> int:
+    """Hash what an id is made of, in a way of our own: equal where the compiled one must be equal."""
+    packed = struct.pack("!16sH16sHIQ", client, cport, server, sport, ack, ordinal)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "big")
+
+
+def assemble(
+    frames: Iterable[tuple[int, bytes]],
+    *,
+    link: int = 1,
+    ports: Iterable[int] = (),
+    identity: Identity = plain_identity,
+) -> list[Message]:
+    """Give all messages of a capture, the flows in the order in which they began."""
+    watched = set(ports)
+    segments = []
+    for index, (ts_ns, frame) in enumerate(frames):
+        try:
+            segment = decode(index, ts_ns, link, frame)
+        except Refused:
+            continue
+        if not watched or watched & {segment.sport, segment.dport}:
+            segments.append(segment)
+    return [message for flow in group(segments) for message in Conversation(flow, identity).messages()]
+
+
+def read_messages(path: Path, *, ports: Iterable[int] = (), identity: Identity = plain_identity) -> list[Message]:
+    """Give all messages of a classic pcap file."""
+    link, frames = read_pcap(path)
+    return assemble(frames, link=link, ports=ports, identity=identity)
+
+
+def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
+    """Tell which end is the client: who sent a SYN, else by the first message start of either half."""
+    for end, half in flow.halves.items():
+        if half.isn_offset is not None:
+            syn = next(segment for _, segment in half.placed if segment.syn)
+            return other(flow, end) if syn.has_ack else end
+    starts: list[tuple[int, End]] = []
+    for end, stream in streams.items():
+        found = [
+            (at, is_request)
+            for pattern, is_request in ((REQUEST_START, True), (STATUS_LINE, False))
+            for at in [first_match(pattern, stream)]
+            if at is not None
+        ]
+        if found:
+            at, is_request = min(found)
+            carrier = stream.carrier[at]
+            assert carrier is not None
+            starts.append((carrier.index, end if is_request else other(flow, end)))
+    return min(starts)[1] if starts else None
+
+
+def first_match(pattern, stream: Stream) -> int | None:  # type: ignore[no-untyped-def]
+    """Give where a message start is first found in a stream, holes excepted."""
+    for start, stop in stream.runs():
+        if found := pattern.search(stream.data, start, stop):
+            return int(found.start())
+    return None
+
+
+def other(flow: Flow, end: End) -> End:
+    """Give the opposite end of a flow."""
+    first, second = flow.halves if len(flow.halves) == 2 else (end, end)
+    return second if end == first else first
+
+
+class Conversation:
+    """One flow, read as requests one way and responses the other."""
+
+    def __init__(self, flow: Flow, identity: Identity) -> None:
+        self.streams = {e: Stream(half, flow.halves[other(flow, e)]) for e, half in flow.halves.items()}
+        self.identity = identity
+        self.client = find_client(flow, self.streams)
+        self.server = other(flow, self.client) if self.client else None
+        self.ordinals: Counter[int] = Counter()
+        self.queue: list[tuple[Framed, Segment, int]] = []  # requests not answered yet: ack carrier, id
+
+    def messages(self) -> list[Message]:
+        """Give the requests, then the responses, with ids."""
+        if self.client is None or self.server is None:
+            return []
+        requests = []
+        for framed in Framer(self.streams[self.client], None).messages():
+            carrier = self.streams[self.client].carrier[framed.start]
+            assert carrier is not None
+            ident = self._ident(carrier.ack if carrier.has_ack else 0)
+            self.queue.append((framed, carrier, ident))
+            requests.append((framed, ident))
+        responses, tunnel_at = self._responses()
+        if tunnel_at is not None:
+            requests = [(framed, ident) for framed, ident in requests if framed.start < tunnel_at]
+        return [self._record(self.client, *r) for r in requests] + [self._record(self.server, *r) for r in responses]
+
+    def _ident(self, number: int) -> int:
+        assert self.client is not None
+        assert self.server is not None
+        ordinal = self.ordinals[number]
+        self.ordinals[number] += 1
+        return self.identity(*self.client, *self.server, number, ordinal)
+
+    def _answered(self, at: int, jumped: bool) -> tuple[Framed, Segment, int] | None:
+        """Give the request that the response at this offset answers: the oldest one sent before it came.
+
+        Behind lost bytes, in which there may have been whole responses, it is the one that acknowledged all
+        bytes up to here; the older ones stay without a response.
+        """
+        assert self.server is not None
+        seq = self.streams[self.server].seq(at)
+        if jumped:
+            exact = [i for i, (_, c, _) in enumerate(self.queue) if c.has_ack and c.ack == seq]
+            del self.queue[: exact[0] if exact else 0]
+        if not self.queue:
+            return None
+        _, carrier, _ = self.queue[0]
+        came_later = carrier.has_ack and distance(seq, carrier.ack) > 0
+        return None if came_later else self.queue[0]
+
+    def _responses(self) -> tuple[list[tuple[Framed, int]], int | None]:
+        """Frame the server's half; also give from where on the client's half is a tunnel, if it is."""
+        assert self.server is not None
+        stream = self.streams[self.server]
+
+        def answers(at: int, _status: int) -> bytes | None:
+            request = self._answered(at, framer.jumped)
+            return request[0].method if request else None
+
+        framer = Framer(stream, answers)
+        out: list[tuple[Framed, int]] = []
+        tunnel_at = None
+        for framed in framer.messages():
+            request = self._answered(framed.start, framer.jumped)
+            ident = request[2] if request else self._ident(stream.seq(framed.start))
+            out.append((framed, ident))
+            status, method = framed.status or 0, request[0].method if request else None
+            if request and (status // 100 != 1 or status == 101):
+                self.queue.pop(0)
+            if status == 101 or (method == b"CONNECT" and status // 100 == 2):
+                framer.tunnel = True
+                tunnel_at = request[0].end if request else 0
+        return out, tunnel_at
+
+    def _record(self, sender: End, framed: Framed, ident: int) -> Message:
+        assert self.client is not None
+        assert self.server is not None
+        receiver = self.server if sender == self.client else self.client
+        stream = self.streams[sender]
+        carriers = [c for c in stream.carrier[framed.start : framed.end] if c is not None]
+        return Message(
+            id=ident,
+            kind="request" if framed.status is None else "response",
+            src=address(sender[0]),
+            sport=sender[1],
+            dst=address(receiver[0]),
+            dport=receiver[1],
+            first_ns=min(c.ts_ns for c in carriers),
+            last_ns=max(c.ts_ns for c in carriers),
+            method=framed.method.decode("latin-1") if framed.method else None,
+            target=framed.target.decode("latin-1") if framed.target else None,
+            status=framed.status,
+            head=framed.head_end - framed.start,
+            complete=framed.complete,
+            missing=framed.missing,
+            payload=stream.present(framed.start, framed.end),
+        )
+
+
+def address(packed: bytes) -> IPv4Address | IPv6Address:
+    """Read the 16 bytes of an address, IPv4 mapped into IPv6."""
+    full = IPv6Address(packed)
+    return full.ipv4_mapped or full
