@@ -13,8 +13,8 @@ from assemble.flows cimport (
     ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity,
 )
 from assemble.framing cimport (
-    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, CHUNK_DATA_END, FOUND, LINE_EMPTY, MORE,
-    NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, may_start,
+    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, CHUNK_DATA_END, FOUND,
+    LINE_EMPTY, MORE, NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, may_start,
     parse_cut_head, parse_head, pass_body,
 )
 from assemble.pairing cimport TRAIT_NO_ACK, is_pending, matching_request, pop_request, push_request

@@ -122,7 +122,7 @@ class TcpOutput(Output):
                     self.window.abandon()
             if not self.chunker.ready:
                 break
-            self.seal(self.chunker.ready)
+            self.seal_ready()
         self.flush()
         self.push()
         self.check_timers()
@@ -139,14 +139,35 @@ class TcpOutput(Output):
     # -- chunks
 
     def flush(self) -> None:
-        """Seal chunks that have waited long enough, or for which nothing more will come."""
+        """Seal chunks that have waited long enough, or for which nothing more will come; both, so that order holds."""
         for kind in KINDS:
-            if not self.chunker.records(kind):
+            if self.chunker.records(kind):
+                self.begun_s.setdefault(kind, self.now_s)
+            else:
                 self.begun_s.pop(kind, None)
-                continue
-            begun_s = self.begun_s.setdefault(kind, self.now_s)
-            ended = self.final and self.cursor == self.head
-            if self.window.room and (ended or self.now_s >= begun_s + self.spec.flush_s):
+        ended = self.final and self.cursor == self.head
+        due = any(self.now_s >= begun_s + self.spec.flush_s for begun_s in self.begun_s.values())
+        if self.window.room and (ended or due):
+            self.seal_both()
+
+    def seal_ready(self) -> None:
+        """Seal the chunk that is ready, and the other where it comes first: a request leaves before its response.
+
+        Between the parts of one message nothing else is sealed.
+        """
+        ready, parts, part = self.chunker.ready, self.chunker.parts, self.chunker.part
+        if parts == 0:
+            self.seal_both()
+            return
+        if ready == RESPONSE and part == 0 and self.chunker.records(REQUEST):
+            self.seal(REQUEST)
+        if self.window.room:
+            self.seal(ready)
+
+    def seal_both(self) -> None:
+        """Seal what is open, requests first, as far as the window has room."""
+        for kind in KINDS:
+            if self.chunker.records(kind) and self.window.room:
                 self.seal(kind)
 
     def seal(self, kind: int) -> None:

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(not CAPTURES.is_dir(), reason="the shared captur
 VARIANTS = {
     "as-it-comes": (),
     "two-workers-small-rings": (
-        "workers.count=2", "ring.frames='1MiB'", "ring.batch_bytes='4KiB'", "ring.messages='64KiB'", "ring.batch_frames=1",
+        "workers.count=2", "ring.frames='1MiB'", "ring.batch_bytes='4KiB'", "ring.messages='64KiB'",
+        "ring.batch_frames=1",
     ),
     "four-workers-odd-batches": ("workers.count=4", "ring.batch_frames=7", "ring.batch_bytes='16KiB'"),
 }  # fmt: skip
