@@ -1,6 +1,7 @@
 """The sender against receivers and networks that misbehave: whole processes, and a far side written for the test."""
 
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,16 @@ from capture.ring import Consumer, Producer, Ring
 from emit.records import OutputSpec, worker_counters
 from emit.tcp import TcpOutput
 from emit.wire import read_chunk_id
-from tests.emit.builders import conversation, drain, on_the_wire, records_of, response, ring_of, sorted_messages
+from tests.emit.builders import (
+    conversation,
+    drain,
+    on_the_wire,
+    records_of,
+    request,
+    response,
+    ring_of,
+    sorted_messages,
+)
 from tests.emit.processes import Processes, free_port, proxy, wait_until
 
 
@@ -252,6 +262,20 @@ def test_a_peer_that_stops_reading_is_left(processes: Processes):
     assert sink.end() == 0
     assert worker.counters["output0_delivered"] == 60
     assert worker.counters["output0_reconnects"] == 1
+
+
+def test_a_request_leaves_before_its_response(processes: Processes):
+    """Who replays or joins what arrives sees an exchange in its order, though the two travel in chunks of their own."""
+    made = [m for each in range(400) for m in (request(each, bytes(each % 7 * 40)), response(each, bytes(each)))]
+    with far_side() as far:
+        worker = processes.worker(ring_of(made), to(far.address, chunk_records=30, chunk_bytes=8192, window_chunks=5))
+        assert worker.end() == 0
+    seen: dict[str, list[bytes]] = {}
+    for tag, packed, _ in far.chunks:
+        for _, record in msgpack.Unpacker(io.BytesIO(packed), ext_hook=msgpack.ExtType):
+            seen.setdefault(record["id"], []).append(tag)
+    assert len(seen) == 400
+    assert all(tags == ["ringtap.request", "ringtap.response"] for tags in seen.values())
 
 
 def test_the_window_holds_the_sender_back(processes: Processes):
