@@ -1,6 +1,6 @@
 """C face of the flow table: what is kept for each connection and each of its directions."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from assemble.decode cimport Packet
 from assemble.framing cimport Body, Head
@@ -127,3 +127,13 @@ cdef class FlowTable:
 
 cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,
                        uint8_t ipv6, uint32_t ack, uint32_t ordinal) noexcept nogil
+
+
+cdef inline int64_t widened(const Half* half, uint32_t seq) noexcept nogil:
+    """Return the offset of a sequence number: the one nearest to the next byte due (RFC 9293 3.4)."""
+    return half.next + <int32_t>(seq - (half.base + <uint32_t>half.next))
+
+
+cdef inline bint awaits(const Half* half) noexcept nogil:
+    """Tell whether a half waits for what the other direction says."""
+    return half.phase == AWAITING_PEER or half.phase == AWAITING_SWITCH

@@ -1,0 +1,73 @@
+"""Waiting: what stands still goes on when its time is over, by the packets' clock, and not before."""
+
+import pytest
+from talks import CLIENT, SERVER, START_NS, Talk, later
+
+from assemble import Message, MessageStream
+
+GET = b"GET / HTTP/1.1\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoobar"
+
+
+def until(talk: Talk, seconds: float, **settings: float) -> tuple[list[Message], MessageStream]:
+    """Assemble a talk, let packet time pass, and give what is out by then."""
+    stream = MessageStream(**settings)
+    return stream.feed([*talk.frames, later(seconds, talk)]), stream
+
+
+def statuses(messages: list[Message]) -> list[int | None]:
+    """Give what is out: a status for each response, None for each request."""
+    return [m.status for m in messages]
+
+
+@pytest.mark.parametrize(("seconds", "out"), [(1.9, [None]), (2.2, [None, 200])])
+def test_a_hole_that_was_acknowledged_is_given_up_after_the_gap_timeout(seconds, out):
+    """The receiver has the bytes, so nobody will send them again; a tap that is behind may still show them."""
+    talk = Talk().open().put(CLIENT, GET).put(SERVER, OK[:40]).lose(SERVER, OK[40:42])
+    talk.put(SERVER, OK[42:]).put(CLIENT)
+    got, stream = until(talk, seconds)
+    assert statuses(got) == out
+    assert stream.counters["holes"] == len(out) - 1
+
+
+def test_a_hole_that_its_receiver_misses_too_is_waited_for_longer():
+    """It will be sent again: giving up would damage a message that is still to come."""
+    talk = Talk().open().put(CLIENT, GET).put(SERVER, OK[:40]).lose(SERVER, OK[40:42]).put(SERVER, OK[42:])
+    talk.put(CLIENT, acked=40).wait(20)
+    got, stream = until(talk.put(SERVER, OK[40:42], at=40), 0)
+    assert statuses(got) == [None, 200]
+    assert got[1].complete
+    assert stream.counters["holes"] == 0
+
+
+def test_a_response_without_its_request_waits_and_then_comes_alone():
+    """Only one direction may be captured; but a request that is captured late must not lose its response."""
+    talk = Talk().put(SERVER, OK)
+    got, stream = until(talk, 2.2)
+    assert got == []
+    assert stream.feed([later(4.6, talk)]) == []
+    assert statuses(stream.feed([later(4.8, talk)])) == [200]
+
+
+def test_a_connection_joined_late_begins_after_the_gap_timeout():
+    """Bytes that were captured before a lower sequence number are not taken for the beginning."""
+    talk = Talk().put(CLIENT, GET[5:], at=5).put(CLIENT, GET[:5], at=0)
+    got, _ = until(talk, 2.2)
+    assert [m.payload for m in got] == [GET]
+
+
+def test_a_silent_flow_is_forgotten_after_the_idle_timeout():
+    """Weeks of connections whose end nobody saw must not fill the memory."""
+    talk = Talk().open().put(CLIENT, GET)
+    _, before = until(talk, 9.9, idle_timeout_s=10)
+    _, after = until(talk, 10.1, idle_timeout_s=10)
+    assert (before.counters["flows_now"], after.counters["flows_now"]) == (1, 0)
+    assert after.counters["flows_idle"] == 1
+
+
+def test_the_clock_is_the_packets_and_a_step_back_harms_nothing():
+    """Files are read at any speed, and merged captures of two machines disagree about the time."""
+    talk = Talk().open().put(CLIENT, GET)
+    talk.now_ns = START_NS - 5 * 10**9
+    got, _ = until(talk.put(SERVER, OK), 0)
+    assert statuses(got) == [None, 200]
