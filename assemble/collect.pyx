@@ -30,6 +30,7 @@ cdef class Collector:
         """Send the message under way, whose n bytes present begin at p, and forget what was held of it."""
         cdef Half* half = &flow.half[side]
         cdef MessageHeader header
+        half.end_seq = half.first_seq + <uint32_t>(n + half.over + half.missing)
         if n > self.max_message:
             count(self.tally, Tally.skipped_over_limit, n - self.max_message)
             half.over += n - self.max_message

@@ -46,7 +46,7 @@ cdef struct Half:
     uint8_t role            # Role
     uint8_t phase           # Phase
     uint8_t reset           # what ended it was a RST
-    uint8_t synced          # no hole since the last message: requests can be matched in order
+    uint8_t synced          # no message can be lost since the last one
     uint8_t line            # LinePhase, in IN_HEAD
     uint8_t acked_known     # the other side has been heard to acknowledge
     uint8_t overlong        # IN_HEAD: the head went beyond max_header and is not kept
@@ -70,6 +70,7 @@ cdef struct Half:
     uint32_t first_ack      # acknowledgement number that came with its first byte
     uint8_t has_ack         # ... unless it came without one
     uint32_t first_seq      # sequence number of its first byte
+    uint32_t end_seq        # ... and behind the last one of the message sent last
     uint64_t missing
     uint64_t over           # bytes not kept as the message is over max_message
     uint64_t id
@@ -80,7 +81,10 @@ cdef struct Half:
 
 cdef struct Pending:        # a request that waits for its response
     uint64_t id
-    uint32_t ack
+    uint32_t ack            # acknowledgement number that came with its first byte
+    uint32_t seq            # sequence number of its first byte
+    uint32_t end            # sequence number behind its last byte, once `ended`
+    uint8_t ended
     uint8_t traits
 
 cdef struct Flow:

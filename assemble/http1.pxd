@@ -25,10 +25,12 @@ cdef class Http1Framer(Collector):
     cdef bint start_line_holds(self, Half* half, size_t fresh) noexcept nogil
     cdef void give_up_head(self, Half* half) noexcept nogil
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil
+    cdef void pass_gap_in_body(self, Flow* flow, int side, uint64_t size) noexcept nogil
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil
     cdef Verdict decide(self, Flow* flow, int side, bint force) noexcept nogil
     cdef Verdict decide_request(self, Flow* flow, int side) noexcept nogil
     cdef Verdict decide_response(self, Flow* flow, int side, bint force) noexcept nogil
     cdef void after_message(self, Flow* flow, int side) noexcept nogil
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil
+    cdef void join_late(self, Half* half) noexcept nogil
     cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil

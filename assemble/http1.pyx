@@ -10,14 +10,16 @@ from libc.string cimport memchr, memmove
 
 from assemble.flows cimport (
     AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_BODY, IN_HEAD, LOOKING, PARTIAL, ROLE_CLIENT,
-    ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity,
+    ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity, widened,
 )
 from assemble.framing cimport (
     BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, CHUNK_DATA_END, FOUND,
     LINE_EMPTY, MORE, NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, may_start,
     parse_cut_head, parse_head, pass_body,
 )
-from assemble.pairing cimport TRAIT_NO_ACK, is_pending, matching_request, pop_request, push_request
+from assemble.pairing cimport (
+    TRAIT_JUMPED, TRAIT_NO_ACK, Answer, end_request, is_pending, matching_request, pop_request, push_request,
+)
 from assemble.records cimport REQUEST, RESPONSE
 from assemble.sink cimport MessageSink
 from assemble.starts cimport find_start, possible_start
@@ -40,6 +42,11 @@ cdef inline uint8_t wanted_kind(const Half* half) noexcept nogil:
 cdef inline bint fits_role(const Half* half) noexcept nogil:
     """Tell whether a head is of the kind that this side sends: requests and responses never share a direction."""
     return half.role == ROLE_UNKNOWN or half.head.kind == wanted_kind(half)
+
+
+cdef inline Tally out_of_step(const Half* half) noexcept nogil:
+    """Return why bytes at which a message should begin are skipped: the sender's doing, or our not knowing."""
+    return Tally.skipped_not_http if half.synced else Tally.skipped_no_start
 
 
 cdef class Http1Framer(Collector):
@@ -93,8 +100,8 @@ cdef class Http1Framer(Collector):
             half.overlong = 0
             return 0
         if verdict == NOT_HTTP:
-            self.look_for_start(half, Tally.skipped_not_http)
-            count(self.tally, Tally.skipped_not_http, 1)
+            self.look_for_start(half, out_of_step(half))
+            count(self.tally, half.skip, 1)
             return 1
         if half.head.head_len > self.max_header:
             count(self.tally, Tally.skipped_long_header, half.head.head_len)
@@ -175,9 +182,9 @@ cdef class Http1Framer(Collector):
 
     cdef void give_up_head(self, Half* half) noexcept nogil:
         """What is held is no start line: look for one behind its first byte."""
-        half.synced = 0
         half.phase = LOOKING
-        half.skip = Tally.skipped_not_http
+        half.skip = out_of_step(half)
+        half.synced = 0
         half.scanned = 0
         if half.held_size:
             count(self.tally, half.skip, 1)
@@ -305,9 +312,12 @@ cdef class Http1Framer(Collector):
             return BAD_LENGTH
         if not half.has_ack:
             traits |= TRAIT_NO_ACK
+        if not half.synced:
+            traits |= TRAIT_JUMPED
+        half.synced = 1
         if self.responses:
             capacity = flow.pending_capacity
-            if not push_request(flow, half.id, half.first_ack, traits):
+            if not push_request(flow, half.id, half.first_ack, half.first_seq, traits):
                 self.out_of_memory = True
             count(self.tally, Tally.bytes_held, (flow.pending_capacity - capacity) * sizeof(Pending))
         return FOUND
@@ -319,11 +329,17 @@ cdef class Http1Framer(Collector):
         cdef uint8_t* client = <uint8_t*>(flow.key + 2 * (1 - side))
         cdef Pending* request
         cdef uint8_t traits = 0
+        cdef Answer answer
         cdef bint final = half.head.status >= 200 or half.head.status == 101
-        if (flow.pending_count == 0 or not half.synced) and not force and not flow.one_sided and \
-                self.request_may_come(flow, side):
+        if not force and not flow.one_sided and self.request_may_come(flow, side):
             return MORE
-        request = matching_request(flow, half.first_seq, half.synced)
+        answer.seq = half.first_seq
+        answer.ack = half.first_ack
+        answer.base = half.base
+        answer.synced = half.synced
+        if other.state != UNSEEN and widened(other, answer.ack) < 0:    # below its SYN: made up
+            answer.ack = other.base + <uint32_t>other.next
+        request = matching_request(flow, &answer)
         half.synced = 1
         if request != NULL:
             half.id = request.id
@@ -338,7 +354,7 @@ cdef class Http1Framer(Collector):
             flow.tunnel = 1
         if final and other.phase == AWAITING_SWITCH and not is_pending(flow, other.id):
             other.phase = AT_START
-        if flow.tunnel and other.phase == AT_START:
+        if flow.tunnel and (other.phase == AT_START or other.phase == LOOKING):
             self.skip_rest(other, Tally.skipped_tunnel)
         return FOUND
 
@@ -355,6 +371,8 @@ cdef class Http1Framer(Collector):
         """Stand at the next message's start, unless this one was the last that is HTTP."""
         cdef Half* half = &flow.half[side]
         half.phase = AT_START
+        if half.head.kind == REQUEST:
+            end_request(flow, half.id, half.end_seq)
         if flow.tunnel and (half.head.kind == REQUEST or not half.head.status == 100):
             self.skip_rest(half, Tally.skipped_tunnel)
         elif (half.head.kind == REQUEST and half.head.traits & (TRAIT_CONNECT | TRAIT_UPGRADE) and self.responses
@@ -379,32 +397,39 @@ cdef class Http1Framer(Collector):
     cdef void pass_gap(self, Flow* flow, int side, uint64_t size) noexcept nogil:
         """Go on behind bytes that are lost: step over them inside a body of known length, else look for a start."""
         cdef Half* half = &flow.half[side]
-        cdef uint64_t inside
-        half.synced = 0
         if half.phase == IN_BODY:
-            if half.body.kind == BODY_CLOSE or half.body.kind == BODY_LENGTH and size < half.body.remain or \
-                    half.body.kind == BODY_CHUNKED and half.body.phase == CHUNK_DATA and size <= half.body.remain:
-                half.missing += size
-                if half.body.kind != BODY_CLOSE:
-                    half.body.remain -= size
-                if half.body.kind == BODY_CHUNKED and half.body.remain == 0:
-                    half.body.phase = CHUNK_DATA_END
-                return
-            inside = half.body.remain if half.body.kind == BODY_LENGTH else size
-            half.missing += inside
-            self.dispatch(flow, side, half.held, half.held_size, False)
-            if inside == size:
-                if half.body.kind == BODY_LENGTH:
-                    self.after_message(flow, side)
-                    return
-            self.look_for_start(half, Tally.skipped_no_start)
-        elif half.phase == IN_HEAD:
+            self.pass_gap_in_body(flow, side, size)
+            return
+        if half.phase == IN_HEAD:
             self.cut_head(flow, side, size)
-            self.look_for_start(half, Tally.skipped_no_start)
         elif half.phase == LOOKING:
             count(self.tally, half.skip, half.held_size)
-            self.look_for_start(half, Tally.skipped_no_start)
+            self.let_go(half)
+        if half.phase != SKIPPING and flow.tunnel:
+            self.skip_rest(half, Tally.skipped_tunnel)
         elif half.phase != SKIPPING:
+            self.look_for_start(half, Tally.skipped_no_start)
+
+    cdef void pass_gap_in_body(self, Flow* flow, int side, uint64_t size) noexcept nogil:
+        """Step over lost bytes as far as they are known to be the body's; behind its end messages may be lost."""
+        cdef Half* half = &flow.half[side]
+        cdef uint64_t inside
+        if half.body.kind == BODY_CLOSE or half.body.kind == BODY_LENGTH and size < half.body.remain or \
+                half.body.kind == BODY_CHUNKED and half.body.phase == CHUNK_DATA and size <= half.body.remain:
+            half.missing += size
+            if half.body.kind != BODY_CLOSE:
+                half.body.remain -= size
+            if half.body.kind == BODY_CHUNKED and half.body.remain == 0:
+                half.body.phase = CHUNK_DATA_END
+            return
+        inside = half.body.remain if half.body.kind == BODY_LENGTH else size
+        half.missing += inside
+        self.dispatch(flow, side, half.held, half.held_size, False)
+        if half.body.kind == BODY_LENGTH:
+            self.after_message(flow, side)
+            if inside < size:
+                self.pass_gap(flow, side, size - inside)
+        else:
             self.look_for_start(half, Tally.skipped_no_start)
 
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil:
@@ -437,6 +462,11 @@ cdef class Http1Framer(Collector):
         if half.phase != SKIPPING:
             self.skip_rest(half, Tally.skipped_after_close)
 
+    cdef void join_late(self, Half* half) noexcept nogil:
+        """Begin a half whose beginning nobody saw: its first byte may begin a message all the same."""
+        half.synced = 0
+        half.phase = AT_START
+
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil:
         """Drop what is held, which is counted already, and look for the next message start."""
         self.let_go(half)
@@ -446,6 +476,9 @@ cdef class Http1Framer(Collector):
         half.scanned = 0
 
     cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil:
-        """Count everything that is still to come under one reason."""
+        """Count everything that is still to come, and what was held to look for a start, under one reason."""
+        if half.phase == LOOKING and half.held_size:
+            count(self.tally, reason, half.held_size)
+            self.let_go(half)
         half.phase = SKIPPING
         half.skip = reason

@@ -1,4 +1,4 @@
-"""Which request a response answers: in order where both directions are seen, by sequence number behind a hole.
+"""Which request a response answers: in order where both directions are whole, by acknowledgement number behind a hole.
 
 In: requests and responses of one flow.  Out: the request's id and traits.  Invariant: the queue holds the requests that
 have no final response yet, oldest first, and is bounded: a flow whose responses nobody sees forgets the oldest.
@@ -34,7 +34,7 @@ cdef bint grow(Flow* flow) noexcept nogil:
     return True
 
 
-cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint8_t traits) noexcept nogil:
+cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint32_t seq, uint8_t traits) noexcept nogil:
     """Note that a request waits for its response; False when memory is exhausted."""
     cdef Pending* entry
     if flow.pending_count == PENDING_MOST:
@@ -44,34 +44,76 @@ cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint8_t traits) no
     entry = pending_at(flow, flow.pending_count)
     entry.id = id
     entry.ack = ack
+    entry.seq = seq
     entry.traits = traits
+    entry.ended = 0
     flow.pending_count += 1
     return True
 
 
-cdef Pending* matching_request(Flow* flow, uint32_t response_seq, bint synced) noexcept nogil:
-    """Return the request that a response starting at `response_seq` answers, or NULL.
+cdef Pending* matching_request(Flow* flow, const Answer* answer) noexcept nogil:
+    """Return the request, now the oldest, that a response answers, or NULL.
 
-    A request's acknowledgement number is where its response starts (DESIGN 5).  Behind a hole in the responses,
-    requests whose responses were in it are passed over.  A request sent after this response was received is not
-    answered by it.
+    In step it is the oldest one.  Where messages of either direction may be lost, it is the one whose acknowledgement
+    number is where the response starts (DESIGN 5), or the only one that can have been meant; those before it stay
+    without a response.
     """
+    cdef Pending* oldest = pending_at(flow, 0) if flow.pending_count else NULL
+    if oldest == NULL or not may_answer(oldest, answer):
+        return NULL
+    if answer.synced and not oldest.traits & TRAIT_JUMPED:
+        return oldest
+    return find_request(flow, answer)
+
+
+cdef inline bint may_answer(const Pending* entry, const Answer* answer) noexcept nogil:
+    """Tell whether a response can be the answer to a request.
+
+    Its sender had not seen the response, and its receiver had seen some of the request.
+    """
+    return ((entry.traits & TRAIT_NO_ACK or <int32_t>(answer.seq - entry.ack) >= 0)
+            and <int32_t>(answer.ack - entry.seq) > 0)
+
+
+cdef Pending* find_request(Flow* flow, const Answer* answer) noexcept nogil:
+    """Find the request of a response out of step, and forget those before it; NULL if it cannot be told."""
+    cdef uint32_t count = 0
     cdef uint32_t index
     cdef Pending* entry
-    if not synced:
-        for index in range(flow.pending_count):
-            entry = pending_at(flow, index)
-            if entry.ack == response_seq and not entry.traits & TRAIT_NO_ACK:
-                while index:
-                    pop_request(flow)
-                    index -= 1
-                break
-    if flow.pending_count == 0:
-        return NULL
+    while count < flow.pending_count and may_answer(pending_at(flow, count), answer):
+        count += 1
+    for index in range(count):
+        entry = pending_at(flow, index)
+        # the response to a request in a SYN starts where the responses begin
+        if (answer.base if entry.traits & TRAIT_NO_ACK else entry.ack) == answer.seq:
+            return only_from(flow, index)
+    entry = pending_at(flow, count - 1)
+    if entry.traits & TRAIT_JUMPED or count > 1 and pending_at(flow, count - 2).ack == entry.ack:
+        return NULL                # one of several, or of some that nobody saw
+    if entry.ended and <int32_t>(answer.ack - entry.end) > 1:
+        return NULL                # its server had seen more than this request; one may be a FIN
+    return only_from(flow, count - 1)
+
+
+cdef inline Pending* only_from(Flow* flow, uint32_t index) noexcept nogil:
+    """Forget the requests before this one, and that any were lost before it; return it."""
+    cdef Pending* entry
+    while index:
+        pop_request(flow)
+        index -= 1
     entry = pending_at(flow, 0)
-    if not entry.traits & TRAIT_NO_ACK and <int32_t>(response_seq - entry.ack) < 0:
-        return NULL
+    entry.traits &= ~<uint8_t>TRAIT_JUMPED
     return entry
+
+
+cdef void end_request(Flow* flow, uint64_t id, uint32_t end) noexcept nogil:
+    """Note where the newest request ended, if it still waits."""
+    cdef Pending* entry
+    if flow.pending_count:
+        entry = pending_at(flow, flow.pending_count - 1)
+        if entry.id == id:
+            entry.end = end
+            entry.ended = 1
 
 
 cdef void pop_request(Flow* flow) noexcept nogil:

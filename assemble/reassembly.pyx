@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
-    AWAITING_PEER, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, UNSEEN, Flow, Half, Stored, awaits, widened,
+    AWAITING_PEER, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, UNSEEN, Flow, Half, Stored, awaits, widened,
 )
 from assemble.store cimport Added, store_add
 from assemble.tally cimport Tally, count
@@ -20,6 +20,8 @@ from assemble.waiting cimport Waiting
 cdef enum:
     WINDOW_MOST = 1 << 30       # RFC 7323 2.3: no window is larger
     PARTIAL_MOST = 256 * 1024   # a half without SYN that holds more than this starts at what it has
+
+cdef int64_t PARTIAL_FIRST = <int64_t>1 << 32    # the first offset of a half without SYN: what is before it is above 0
 
 
 cdef class Reassembler(Waiting):
@@ -51,6 +53,7 @@ cdef class Reassembler(Waiting):
         elif half.state == UNSEEN and (packet.size or packet.flags & TCP_FIN):
             half.state = PARTIAL
             half.base = packet.seq
+            half.next = PARTIAL_FIRST
             flow.one_sided = 0
         if packet.flags & TCP_RST:
             self.take_reset(flow, side, packet)
@@ -100,13 +103,14 @@ cdef class Reassembler(Waiting):
         if half.state == UNSEEN:
             return flow.closing and not packet.flags & TCP_ACK
         if half.state == PARTIAL:        # a late SYN comes before all that is held
-            return (at < -<int64_t>WINDOW_MOST or 0 <= half.end < at
+            return (at < half.next - WINDOW_MOST or 0 <= half.end < at
                     or half.store.count and half.store.slots[half.store.first].at < at)
         return begin != half.base
 
     cdef void take_syn(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
         """A SYN tells where a half begins and who the client is."""
         cdef Half* half = &flow.half[side]
+        cdef Half* other = &flow.half[1 - side]
         cdef uint8_t role = ROLE_SERVER if packet.flags & TCP_ACK else ROLE_CLIENT
         cdef int64_t moved
         cdef uint32_t index
@@ -123,8 +127,11 @@ cdef class Reassembler(Waiting):
         half.next = 0
         half.state = OPEN
         half.waiting_ns = 0
-        half.role = role
-        flow.half[1 - side].role = ROLE_CLIENT if role == ROLE_SERVER else ROLE_SERVER
+        if role == ROLE_CLIENT and other.role == ROLE_CLIENT:    # both opened it (RFC 9293 3.5): what they say will tell
+            half.role = other.role = ROLE_UNKNOWN
+        else:
+            half.role = role
+            other.role = ROLE_CLIENT if role == ROLE_SERVER else ROLE_SERVER
         flow.one_sided = 0
 
     cdef void take_reset(self, Flow* flow, int side, const Packet* packet) noexcept nogil:

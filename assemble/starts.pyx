@@ -6,7 +6,7 @@ letters and dashes; what is found does not depend on the cuts.
 """
 
 from libc.stdint cimport uint8_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy, strlen
 
 from assemble.framing cimport is_digit
 from assemble.records cimport REQUEST, RESPONSE
@@ -25,6 +25,12 @@ cdef enum:
     METHOD_MOST = 20
     VERSION_BYTES = 8       # HTTP/1.x
 
+# The methods of IANA's registry (RFC 9110, 2068, 3253, 3648, 3744, 4437, 4791, 4918, 5323, 5789, 5842), a space around each.
+cdef const char* REGISTERED = (
+    b" ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR"
+    b" MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT"
+    b" SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL ")
+
 
 cdef inline bint in_method(uint8_t c) noexcept nogil:
     return 65 <= c <= 90 or c == DASH
@@ -38,6 +44,25 @@ cdef inline size_t method_before(const uint8_t* p, size_t end, size_t lowest) no
     while at < end and p[at] == DASH:
         at += 1
     return at
+
+
+cdef inline size_t likely_method(const uint8_t* p, size_t begin, size_t end) noexcept nogil:
+    """Return where in p[begin:end] the method begins: letters of what came before may stand right before it.
+
+    The longest registered method that it ends in counts; if there is none, all of it.
+    """
+    cdef size_t at
+    for at in range(begin, end - METHOD_LEAST + 1):
+        if is_registered(p + at, end - at):
+            return at
+    return begin
+
+
+cdef inline bint is_registered(const uint8_t* p, size_t n) noexcept nogil:
+    cdef char[METHOD_MOST + 2] word
+    word[0] = word[n + 1] = SP
+    memcpy(&word[1], p, n)
+    return memmem(REGISTERED, strlen(REGISTERED), word, n + 2) != NULL
 
 
 cdef inline size_t word_before(const uint8_t* p, size_t end, size_t lowest) noexcept nogil:
@@ -86,7 +111,10 @@ cdef bint request_line_before(const uint8_t* p, size_t version, size_t n, size_t
     if target == version - 1 or target == lowest or p[target - 1] != SP:
         return False
     start[0] = method_before(p, target - 1, lowest)
-    return target - 1 - start[0] >= METHOD_LEAST
+    if target - 1 - start[0] < METHOD_LEAST:
+        return False
+    start[0] = likely_method(p, start[0], target - 1)
+    return True
 
 
 cdef size_t possible_start(const uint8_t* p, size_t n) noexcept nogil:

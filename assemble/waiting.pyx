@@ -11,7 +11,7 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_HEAD, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, Flow, FlowTable,
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, Flow, FlowTable,
     Half, Pending, Stored, awaits, widened,
 )
 from assemble.http1 cimport Http1Framer
@@ -106,7 +106,7 @@ cdef class Waiting:
         half.next = half.store.slots[half.store.first].at if half.store.count else half.end
         if half.end < half.next:
             half.end = -1
-        self.framer.look_for_start(half, Tally.skipped_no_start)
+        self.framer.join_late(half)
         half.waiting_ns = 0
 
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil:
@@ -242,7 +242,7 @@ cdef class Waiting:
             half = &flow.half[side]
             if half.state == OPEN:
                 cut = half.acked - half.next     # one more may be the FIN
-                self.framer.finish(flow, side, False, cut if cut > 1 or half.phase == IN_HEAD and cut > 0 else 0)
+                self.framer.finish(flow, side, False, cut if cut > 1 else 0)
             while half.store.count:
                 count(self.tally, Tally.skipped_after_close, half.store.slots[half.store.first].size)
                 self.drop_first(half)

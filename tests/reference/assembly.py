@@ -7,15 +7,18 @@ import hashlib
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from itertools import takewhile
 from pathlib import Path
+from re import Pattern
 
 from packets_files import read_pcap
 
 from assemble.records import Message
 from reference.decode import Refused, Segment, decode
 from reference.flows import End, Flow, Stream, distance, group
-from reference.framer import REQUEST_START, STATUS_LINE, Framed, Framer
+from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, Framed, Framer, first_start
 
 Identity = Callable[[bytes, int, bytes, int, int, int], int]
 
@@ -62,8 +65,8 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
     for end, stream in streams.items():
         found = [
             (at, is_request)
-            for pattern, is_request in ((REQUEST_START, True), (STATUS_LINE, False))
-            for at in [first_match(pattern, stream)]
+            for line, likely, is_request in ((REQUEST_LINE, REQUEST_START, True), (STATUS_LINE, STATUS_LINE, False))
+            for at in [first_match(line, likely, stream)]
             if at is not None
         ]
         if found:
@@ -74,18 +77,26 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
     return min(starts)[1] if starts else None
 
 
-def first_match(pattern, stream: Stream) -> int | None:  # type: ignore[no-untyped-def]
+def first_match(line: Pattern[bytes], likely: Pattern[bytes], stream: Stream) -> int | None:
     """Give where a message start is first found in a stream, holes excepted."""
-    for start, stop in stream.runs():
-        if found := pattern.search(stream.data, start, stop):
-            return int(found.start())
-    return None
+    found = (first_start(stream, start, stop, line, likely) for start, stop in stream.runs())
+    return next((at for at in found if at is not None), None)
 
 
 def other(flow: Flow, end: End) -> End:
     """Give the opposite end of a flow."""
     first, second = flow.halves if len(flow.halves) == 2 else (end, end)
     return second if end == first else first
+
+
+@dataclass(eq=False)
+class Request:
+    """A request that waits for its response: the segment that carried its first byte, and whether some were lost."""
+
+    framed: Framed
+    carrier: Segment
+    ident: int
+    jumped: bool
 
 
 class Conversation:
@@ -97,7 +108,7 @@ class Conversation:
         self.client = find_client(flow, self.streams)
         self.server = other(flow, self.client) if self.client else None
         self.ordinals: Counter[int] = Counter()
-        self.queue: list[tuple[Framed, Segment, int]] = []  # requests not answered yet: ack carrier, id
+        self.queue: list[Request] = []  # those not answered yet
 
     def messages(self) -> list[Message]:
         """Give the requests, then the responses, with ids."""
@@ -108,7 +119,7 @@ class Conversation:
             carrier = self.streams[self.client].carrier[framed.start]
             assert carrier is not None
             ident = self._ident(carrier.ack if carrier.has_ack else 0)
-            self.queue.append((framed, carrier, ident))
+            self.queue.append(Request(framed, carrier, ident, framed.jumped))
             requests.append((framed, ident))
         responses, tunnel_at = self._responses()
         if tunnel_at is not None:
@@ -122,22 +133,45 @@ class Conversation:
         self.ordinals[number] += 1
         return self.identity(*self.client, *self.server, number, ordinal)
 
-    def _answered(self, at: int, jumped: bool) -> tuple[Framed, Segment, int] | None:
-        """Give the request that the response at this offset answers: the oldest one sent before it came.
+    def _answered(self, at: int, jumped: bool) -> Request | None:
+        """Give the request that the response at this offset answers: the oldest one, if nothing was lost.
 
-        Behind lost bytes, in which there may have been whole responses, it is the one that acknowledged all
-        bytes up to here; the older ones stay without a response.
+        Where messages of either half may be lost, it is the one that acknowledged all bytes up to here, or the only
+        one that can have been meant; the older ones stay without a response.
         """
         assert self.server is not None
         seq = self.streams[self.server].seq(at)
-        if jumped:
-            exact = [i for i, (_, c, _) in enumerate(self.queue) if c.has_ack and c.ack == seq]
-            del self.queue[: exact[0] if exact else 0]
-        if not self.queue:
+        candidates = list(takewhile(lambda request: self._may_answer(request, at), self.queue))
+        if not candidates:
             return None
-        _, carrier, _ = self.queue[0]
-        came_later = carrier.has_ack and distance(seq, carrier.ack) > 0
-        return None if came_later else self.queue[0]
+        if not jumped and not candidates[0].jumped:
+            return candidates[0]
+        exact = [r for r in candidates if (r.carrier.ack == seq if r.carrier.has_ack else at == 0)]
+        found = exact[0] if exact else candidates[-1]
+        if not exact:
+            several = len(candidates) > 1 and candidates[-2].carrier.ack == found.carrier.ack
+            more = not found.framed.lost and self._received(at) > found.framed.end + 1  # one more may be a FIN
+            if found.jumped or several or more:
+                return None
+        found.jumped = False
+        del self.queue[: self.queue.index(found)]
+        return found
+
+    def _received(self, at: int) -> int:
+        """Give how much of the requests the server had received when it sent the byte at this offset."""
+        assert self.client is not None
+        assert self.server is not None
+        response = self.streams[self.server].carrier[at]
+        assert response is not None
+        return distance(self.streams[self.client].seq(0), response.ack)
+
+    def _may_answer(self, request: Request, at: int) -> bool:
+        """Tell whether a request was sent before the response at this offset, and it after some of the request."""
+        assert self.server is not None
+        if request.carrier.has_ack and distance(self.streams[self.server].seq(at), request.carrier.ack) > 0:
+            return False
+        received = self._received(at)
+        return received < 0 or received > request.framed.start  # below the SYN it is made up
 
     def _responses(self) -> tuple[list[tuple[Framed, int]], int | None]:
         """Frame the server's half; also give from where on the client's half is a tunnel, if it is."""
@@ -146,21 +180,21 @@ class Conversation:
 
         def answers(at: int, _status: int) -> bytes | None:
             request = self._answered(at, framer.jumped)
-            return request[0].method if request else None
+            return request.framed.method if request else None
 
         framer = Framer(stream, answers)
         out: list[tuple[Framed, int]] = []
         tunnel_at = None
         for framed in framer.messages():
             request = self._answered(framed.start, framer.jumped)
-            ident = request[2] if request else self._ident(stream.seq(framed.start))
+            ident = request.ident if request else self._ident(stream.seq(framed.start))
             out.append((framed, ident))
-            status, method = framed.status or 0, request[0].method if request else None
+            status, method = framed.status or 0, request.framed.method if request else None
             if request and (status // 100 != 1 or status == 101):
                 self.queue.pop(0)
             if status == 101 or (method == b"CONNECT" and status // 100 == 2):
                 framer.tunnel = True
-                tunnel_at = request[0].end if request else 0
+                tunnel_at = request.framed.end if request else self._received(framed.start)
         return out, tunnel_at
 
     def _record(self, sender: End, framed: Framed, ident: int) -> Message:

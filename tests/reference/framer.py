@@ -12,11 +12,18 @@ from reference.flows import Stream
 
 MAX_HEAD_BYTES: Final = 1 << 20
 LIKELY_METHOD: Final = rb"[A-Z][A-Z-]{2,19}"  # every name in IANA's registry, and others that look like one
+REGISTERED: Final = frozenset(
+    (
+        b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY "
+        b"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY "
+        b"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
+    ).split()
+)
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TARGET: Final = rb"[^\x00-\x20\x7f]+"
 REQUEST_LINE: Final = re.compile(rb"(%s) (%s) HTTP/1\.[01]\r?\n" % (TOKEN, TARGET))
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: [^\n]*)?\r?\n")
-REQUEST_START: Final = re.compile(rb"%s %s HTTP/1\.[01]\r?\n" % (LIKELY_METHOD, TARGET))
+REQUEST_START: Final = re.compile(rb"(%s) %s HTTP/1\.[01]\r?\n" % (LIKELY_METHOD, TARGET))
 EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)*")
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\n]*)?\r?\n")
 
@@ -38,6 +45,7 @@ class Framed:
     complete: bool
     missing: int = 0
     lost: bool = False  # where the next message begins is not known
+    jumped: bool = False  # bytes were lost or skipped right before it
 
 
 def header_values(head: bytes, name: bytes) -> list[bytes]:
@@ -83,6 +91,24 @@ def body_length(head: bytes, status: int | None, answers: bytes | None) -> int |
     return "close" if status is not None else 0
 
 
+def first_start(
+    stream: Stream, at: int, stop: int, line: re.Pattern[bytes], likely: re.Pattern[bytes]
+) -> int | None:
+    """Give where in a range the first message starts; letters that stand right before its method are not of it."""
+    if at == 0:
+        begin = EMPTY_LINES.match(stream.data, at, stop).end()  # type: ignore[union-attr]
+        if line.match(stream.data, begin, stop):
+            return int(begin)
+    found = likely.search(stream.data, at, stop)
+    if not found:
+        return None
+    if likely is STATUS_LINE:
+        return found.start()
+    method = found[1]
+    cuts = [cut for cut in range(len(method)) if method[cut:] in REGISTERED]
+    return found.start() + (cuts[0] if cuts else 0)
+
+
 class Framer:
     """Walks one stream from its start to its end."""
 
@@ -105,11 +131,11 @@ class Framer:
                 continue
             if not synced:
                 self.jumped = True
-                found = self.start_line.search(self.stream.data, at, stop)
-                if not found:
+                found = self._first_start(at, stop)
+                if found is None:
                     at = stop
                     continue
-                at, synced = found.start(), True
+                at, synced = found, True
             at = EMPTY_LINES.match(self.stream.data, at, stop).end()  # type: ignore[union-attr]
             line = self.line.match(self.stream.data, at, stop)
             if not line:
@@ -120,10 +146,15 @@ class Framer:
             except Invalid as problem:
                 at, synced = problem.args[1], False
                 continue
+            message.jumped = self.jumped
             yield message
             self.jumped = False
             at = message.end
             synced = not message.lost
+
+    def _first_start(self, at: int, stop: int) -> int | None:
+        """Find the first message start in a range: at the first byte of all it may be any, behind it a likely one."""
+        return first_start(self.stream, at, stop, self.line, self.start_line)
 
     def _message(self, line: re.Match[bytes]) -> Framed:
         """Frame the message whose start line this is; an Invalid carries where to go on."""
