@@ -27,6 +27,31 @@ cpdef enum Tally:
     bytes_in_messages
     bytes_duplicate
     skipped_not_http          # in step, but no message starts there
+    skipped_proxy_header      # PROXY protocol, before the first message
+    skipped_tls               # by their first bytes (assemble/protocols.pyx): TLS or SSL
+    skipped_http2             # HTTP/2 with prior knowledge
+    skipped_http09            # HTTP/0.9
+    skipped_ssh
+    skipped_mail_or_ftp       # SMTP, POP3, IMAP or FTP
+    skipped_redis
+    skipped_memcached
+    skipped_mysql
+    skipped_postgresql
+    skipped_mongodb
+    skipped_amqp
+    skipped_mqtt
+    skipped_rtsp
+    skipped_sip
+    skipped_icap
+    skipped_fastcgi
+    skipped_ajp
+    skipped_socks
+    skipped_mssql
+    skipped_ldap
+    skipped_rdp
+    skipped_smb
+    skipped_dns
+    skipped_vnc
     skipped_no_start          # joined late or behind a hole: looking for the next message start
     skipped_bad_length        # a header block whose Content-Length or Transfer-Encoding is invalid
     skipped_blank_lines       # empty lines before a start line (RFC 9112 2.2)

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def protocol_of(data: Buffer, kind: int = 0) -> str | None: ...

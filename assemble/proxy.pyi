@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def proxy_header_of(data: Buffer) -> int | None: ...
