@@ -54,7 +54,7 @@ cdef class Collector:
         header.head_len = half.head.head_len if half.head.head_len < n else n
         header.total = n
         header.missing = half.missing
-        if header.kind == RESPONSE and header.status < 200 and header.status != 101:
+        if header.kind == RESPONSE and header.status // 100 == 1 and header.status != 101:
             header.flags |= FLAG_INTERIM
             count(self.tally, Tally.responses_interim, 1)
         count(self.tally, Tally.messages, 1)

@@ -7,14 +7,14 @@ cdef enum Verdict:
     MORE          # cannot tell yet
     FOUND
     NOT_HTTP      # these bytes do not start a message
-    BAD_LENGTH    # they do, but Content-Length or Transfer-Encoding is invalid
+    BAD_LENGTH    # they do, but Content-Length, Transfer-Encoding or a chunk is invalid
 
 cdef enum BodyKind:
     BODY_NONE
     BODY_LENGTH   # a number of bytes
     BODY_CHUNKED
     BODY_CLOSE    # until the connection closes
-    BODY_INVALID  # no way to tell where it ends (RFC 9112 6.3, rule 4 for requests)
+    BODY_INVALID  # no way to tell where it ends (RFC 9112 6.3, rule 4 for requests, rule 5)
 
 cdef enum:        # traits of a request that its response's framing needs to know
     TRAIT_HEAD = 1
@@ -25,6 +25,7 @@ cdef struct Head:             # one start line and header block; offsets count f
     uint8_t kind              # REQUEST or RESPONSE of assemble/records
     uint8_t traits            # of a request
     uint8_t has_length        # a valid Content-Length
+    uint8_t bad_length        # an invalid one, or two that differ
     uint8_t has_encoding      # any Transfer-Encoding but `identity`
     uint8_t chunked           # ... whose last coding is chunked
     uint16_t status           # of a response
@@ -38,6 +39,8 @@ cdef struct Head:             # one start line and header block; offsets count f
 cdef enum ChunkPhase:
     CHUNK_SIZE_FIRST          # the first digit must come
     CHUNK_SIZE                # more digits, or what ends them
+    CHUNK_SIZE_END            # spaces, before an extension or the line end
+    CHUNK_SIZE_LF             # a CR came
     CHUNK_EXTENSION           # until the line ends
     CHUNK_DATA
     CHUNK_DATA_END            # CR LF or LF behind the data

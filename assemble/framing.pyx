@@ -19,6 +19,8 @@ cdef enum:
     SP = 32
     TAB = 9
     COLON = 58
+    SEMICOLON = 59
+    DEL = 127
 
 cdef uint64_t LENGTH_MOST = <uint64_t>1 << 62
 
@@ -37,7 +39,6 @@ cdef Verdict parse_head(const uint8_t* p, size_t n, Head* head) noexcept nogil:
     """Read a start line and header block that begins at p[0]; MORE until the blank line is there (RFC 9112 2.1)."""
     cdef const uint8_t* lf = <const uint8_t*>memchr(p, LF, n)
     cdef size_t at
-    cdef bint valid = True
     if lf == NULL:
         return MORE if may_start(p, n) else NOT_HTTP
     memset(head, 0, sizeof(Head))
@@ -58,19 +59,22 @@ cdef Verdict parse_head(const uint8_t* p, size_t n, Head* head) noexcept nogil:
         lf = <const uint8_t*>memchr(p + at, LF, n - at)
         if lf == NULL:
             return MORE
-        if not note_header(p + at, p + n, lf, head):
-            valid = False
+        note_header(p + at, p + n, lf, head)
         at = lf - p + 1
     else:
         return MORE
     head.head_len = <uint32_t>at
-    return FOUND if valid or head.chunked else BAD_LENGTH
+    return FOUND
 
 
 cdef bint parse_start_line(const uint8_t* p, size_t n, Head* head) noexcept nogil:
-    """Read a status line or a request line with its line end (RFC 9112 3, 4); False if it is neither."""
+    """Read a status line or a request line with its line end (RFC 9112 3, 4); False if it is neither.
+
+    Spaces in the target, around it and behind the version are let pass: servers do, and the message is no other for it.
+    """
     cdef size_t end = n - 1
     cdef size_t at = 0
+    cdef size_t target
     if end and p[end - 1] == CR:
         end -= 1
     if end >= 12 and memcmp(p, b"HTTP/1.", 7) == 0:
@@ -83,15 +87,24 @@ cdef bint parse_start_line(const uint8_t* p, size_t n, Head* head) noexcept nogi
         return True
     while at < end and IS_TOKEN[p[at]]:
         at += 1
+    while end > at and p[end - 1] == SP:
+        end -= 1
     # the least there can be behind the method: SP target SP HTTP/1.x
     if at == 0 or end < at + 11 or p[at] != SP:
         return False
     if memcmp(p + end - 9, b" HTTP/1.", 8) != 0 or not is_digit(p[end - 1]):
         return False
+    target, end = at + 1, end - 9
+    while target < end and p[target] == SP:
+        target += 1
+    while end > target and p[end - 1] == SP:
+        end -= 1
+    if target == end or any_control(p + target, end - target):
+        return False
     head.kind = REQUEST
     head.method_len = <uint32_t>at
-    head.target_at = <uint32_t>at + 1
-    head.target_len = <uint32_t>(end - 9 - at - 1)
+    head.target_at = <uint32_t>target
+    head.target_len = <uint32_t>(end - target)
     if at == 4 and memcmp(p, b"HEAD", 4) == 0:
         head.traits = TRAIT_HEAD
     elif at == 7 and memcmp(p, b"CONNECT", 7) == 0:
@@ -121,31 +134,42 @@ cdef bint may_start(const uint8_t* p, size_t n) noexcept nogil:
         return True
     if at == 0:
         return p[0] == CR and n == 1
-    return p[at] == SP
+    if p[n - 1] == CR:
+        n -= 1
+    return p[at] == SP and not any_control(p + at, n - at)
 
 
-cdef bint note_header(const uint8_t* line, const uint8_t* end, const uint8_t* lf, Head* head) noexcept nogil:
-    """Take from one header line what framing needs; False if it makes the message's length invalid."""
+cdef inline bint any_control(const uint8_t* p, size_t n) noexcept nogil:
+    """Tell whether there is a byte that no target and no method has, not even one that is let pass."""
+    cdef size_t i
+    cdef int found = 0
+    for i in range(n):      # no branch: the compiler takes many bytes at once
+        found |= (p[i] < SP) | (p[i] == DEL)
+    return found
+
+
+cdef void note_header(const uint8_t* line, const uint8_t* end, const uint8_t* lf, Head* head) noexcept nogil:
+    """Take from one header line what framing needs."""
     cdef uint8_t first = line[0] | 32
     cdef size_t name
     cdef const uint8_t* colon
     if first != 99 and first != 116 and first != 117:   # c, t, u
-        return True
+        return
     colon = <const uint8_t*>memchr(line, COLON, lf - line)
     if colon == NULL:
-        return True
+        return
     name = colon - line
     while name and (line[name - 1] == SP or line[name - 1] == TAB):
         name -= 1
     if first == 99:
         if name == 14 and strncasecmp(<const char*>line, b"content-length", 14) == 0:
-            return note_length(colon + 1, fold_end(lf, end), head)
+            if not note_length(colon + 1, fold_end(lf, end), head):
+                head.bad_length = 1
     elif first == 116:
         if name == 17 and strncasecmp(<const char*>line, b"transfer-encoding", 17) == 0:
             note_encoding(colon + 1, fold_end(lf, end), head)
     elif name == 7 and strncasecmp(<const char*>line, b"upgrade", 7) == 0 and head.kind == REQUEST:
         head.traits |= TRAIT_UPGRADE
-    return True
 
 
 cdef const uint8_t* fold_end(const uint8_t* lf, const uint8_t* end) noexcept nogil:
@@ -172,6 +196,8 @@ cdef bint note_length(const uint8_t* p, const uint8_t* end, Head* head) noexcept
                 return False
             value = value * 10 + (p[0] - 48)
             p += 1
+        if value > LENGTH_MOST:
+            return False
         if (any_value or head.has_length) and value != head.length:
             return False
         any_value = True
@@ -234,16 +260,18 @@ cdef void begin_body(const Head* head, uint8_t request_traits, Body* body) noexc
     body.phase = CHUNK_SIZE_FIRST
     body.remain = 0
     if head.kind == RESPONSE:
-        if head.status < 200 or head.status == 204 or head.status == 304 or request_traits & TRAIT_HEAD:
+        if head.status // 100 == 1 or head.status == 204 or head.status == 304 or request_traits & TRAIT_HEAD:
             body.kind = BODY_NONE
             return
-        if request_traits & TRAIT_CONNECT and head.status < 300:
+        if request_traits & TRAIT_CONNECT and head.status // 100 == 2:
             body.kind = BODY_NONE
             return
     if head.chunked:
         body.kind = BODY_CHUNKED
     elif head.has_encoding:
         body.kind = BODY_CLOSE if head.kind == RESPONSE else BODY_INVALID
+    elif head.bad_length:
+        body.kind = BODY_INVALID
     elif head.has_length:
         body.kind = BODY_LENGTH if head.length else BODY_NONE
         body.remain = head.length
@@ -268,60 +296,61 @@ cdef Verdict pass_chunked(Body* body, const uint8_t* p, size_t n, size_t* used) 
     cdef size_t at = 0
     cdef size_t step
     cdef const uint8_t* lf
-    cdef int digit
-    while at < n:
+    cdef Verdict verdict = MORE
+    while at < n and verdict == MORE:
         if body.phase == CHUNK_DATA:
             step = n - at if n - at < body.remain else body.remain
             at += step
             body.remain -= step
             if body.remain == 0:
                 body.phase = CHUNK_DATA_END
-            continue
-        if body.phase == CHUNK_EXTENSION or body.phase == CHUNK_TRAILER:
+        elif body.phase == CHUNK_EXTENSION or body.phase == CHUNK_TRAILER:
             lf = <const uint8_t*>memchr(p + at, LF, n - at)
             if lf == NULL:
                 at = n
-                break
-            at = lf - p + 1
-            if body.phase == CHUNK_EXTENSION and body.remain:
-                body.phase = CHUNK_DATA
             else:
-                body.phase = CHUNK_TRAILER_FIRST
-            continue
-        if body.phase == CHUNK_SIZE_FIRST or body.phase == CHUNK_SIZE:
-            digit = hex_value(p[at])
-            if digit < 0:
-                if body.phase == CHUNK_SIZE_FIRST or not (is_space(p[at]) or p[at] == 59):
-                    used[0] = at
-                    return BAD_LENGTH
-                body.phase = CHUNK_EXTENSION    # which reads this byte again: it may be the LF
-                continue
+                at = lf - p + 1
+                body.phase = CHUNK_DATA if body.remain else CHUNK_TRAILER_FIRST
+        else:
+            verdict = pass_chunk_byte(body, p[at])
+            at += verdict != BAD_LENGTH
+    used[0] = at
+    return verdict
+
+
+cdef inline Verdict pass_chunk_byte(Body* body, uint8_t c) noexcept nogil:
+    """Go on over one byte that is neither data nor part of an extension or trailer."""
+    cdef int digit
+    if body.phase == CHUNK_SIZE_FIRST or body.phase == CHUNK_SIZE:
+        digit = hex_value(c)
+        if digit >= 0:
             if body.remain > LENGTH_MOST // 16:
-                used[0] = at
                 return BAD_LENGTH
             body.remain = body.remain * 16 + <uint64_t>digit
             body.phase = CHUNK_SIZE
-            at += 1
-            continue
-        at += 1
-        if body.phase == CHUNK_TRAILER_FIRST:
-            if p[at - 1] == LF:
-                used[0] = at
-                return FOUND
-            body.phase = CHUNK_TRAILER_LF if p[at - 1] == CR else CHUNK_TRAILER
-        elif body.phase == CHUNK_TRAILER_LF:
-            if p[at - 1] == LF:
-                used[0] = at
-                return FOUND
-            body.phase = CHUNK_TRAILER
-        elif p[at - 1] == LF:
-            body.phase = CHUNK_SIZE_FIRST
-        elif p[at - 1] == CR and body.phase == CHUNK_DATA_END:
-            body.phase = CHUNK_DATA_LF
-        else:
-            used[0] = at - 1
+            return MORE
+        if body.phase == CHUNK_SIZE_FIRST:
             return BAD_LENGTH
-    used[0] = at
+        body.phase = CHUNK_SIZE_END
+    if c == LF:
+        if body.phase == CHUNK_TRAILER_FIRST or body.phase == CHUNK_TRAILER_LF:
+            return FOUND
+        if body.phase == CHUNK_DATA_END or body.phase == CHUNK_DATA_LF:
+            body.phase = CHUNK_SIZE_FIRST
+        else:
+            body.phase = CHUNK_DATA if body.remain else CHUNK_TRAILER_FIRST
+    elif body.phase == CHUNK_TRAILER_FIRST:
+        body.phase = CHUNK_TRAILER_LF if c == CR else CHUNK_TRAILER
+    elif body.phase == CHUNK_TRAILER_LF:
+        body.phase = CHUNK_TRAILER
+    elif c == CR and body.phase == CHUNK_DATA_END:
+        body.phase = CHUNK_DATA_LF
+    elif c == CR and body.phase == CHUNK_SIZE_END:
+        body.phase = CHUNK_SIZE_LF
+    elif c == SEMICOLON and body.phase == CHUNK_SIZE_END:
+        body.phase = CHUNK_EXTENSION
+    elif not ((c == SP or c == TAB) and body.phase == CHUNK_SIZE_END):
+        return BAD_LENGTH
     return MORE
 
 

@@ -297,6 +297,9 @@ cdef class Http1Framer(Collector):
         cdef uint8_t* server = <uint8_t*>(flow.key + 2 * (1 - side))
         cdef uint8_t traits = half.head.traits
         cdef uint32_t capacity
+        begin_body(&half.head, 0, &half.body)
+        if half.body.kind == BODY_INVALID:
+            return BAD_LENGTH
         if not half.numbered or half.has_ack and (
                 not half.last_has_ack or <int32_t>(half.first_ack - half.last_ack) > 0):
             half.numbered = 1
@@ -307,9 +310,6 @@ cdef class Http1Framer(Collector):
             half.ordinal += 1
         half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6,
                            half.last_ack, half.ordinal)
-        begin_body(&half.head, 0, &half.body)
-        if half.body.kind == BODY_INVALID:
-            return BAD_LENGTH
         if not half.has_ack:
             traits |= TRAIT_NO_ACK
         if not half.synced:
@@ -330,7 +330,7 @@ cdef class Http1Framer(Collector):
         cdef Pending* request
         cdef uint8_t traits = 0
         cdef Answer answer
-        cdef bint final = half.head.status >= 200 or half.head.status == 101
+        cdef bint final = half.head.status // 100 != 1 or half.head.status == 101
         if not force and not flow.one_sided and self.request_may_come(flow, side):
             return MORE
         answer.seq = half.first_seq
@@ -346,10 +346,12 @@ cdef class Http1Framer(Collector):
             traits = request.traits
             if final:
                 pop_request(flow)
-        else:
+        begin_body(&half.head, traits, &half.body)
+        if half.body.kind == BODY_INVALID:
+            return BAD_LENGTH
+        if request == NULL:
             half.id = identity(client, flow.port[1 - side], server, flow.port[side], flow.ipv6, half.first_seq, 0)
             count(self.tally, Tally.responses_unpaired, 1)
-        begin_body(&half.head, traits, &half.body)
         if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
             flow.tunnel = 1
         if final and other.phase == AWAITING_SWITCH and not is_pending(flow, other.id):

@@ -58,11 +58,19 @@ LAST = b"0\r\n\r\n"
 RESPONSES = [
     Case("length", THREE, b"abc"),
     Case("length of zero", b"Content-Length: 0\r\n", b""),
-    Case("length with leading zeros", b"Content-Length: 003\r\n", b"abc"),
+    Case("length with leading zeros", b"Content-Length: " + b"0" * 30 + b"3\r\n", b"abc"),
     Case("length twice", b"content-length: 3\r\nCONTENT-LENGTH:3\r\n", b"abc"),
     Case("length as a list", b"Content-Length: 3, 3,3\r\n", b"abc"),
     Case("a folded length does not count", b"X: y\r\n Content-Length: 9\r\n" + THREE, b"abc"),
+    Case("length with a space before the colon", b"Content-Length : 3\r\n", b"abc"),
+    Case("length on a folded line", b"Content-Length:\r\n 3\r\n", b"abc"),
+    Case("length behind a line that folds the start line", b" Content-Length: 9\r\n" + THREE, b"abc"),
+    Case("length behind lines that are no headers", b"no colon\r\n: no name\r\n\x00\xff: \x00\r\n" + THREE, b"abc"),
     Case("chunked", CHUNKED, b"3\r\nabc\r\n" + LAST),
+    Case("chunked on a folded line", b"Transfer-Encoding: gzip,\r\n\tchunked\r\n", LAST),
+    Case("chunked beats an invalid length", b"Content-Length: x\r\n" + CHUNKED, LAST),
+    Case("spaces behind the chunk size", CHUNKED, b"3 \t\r\nabc\r\n0 ;a\r\n\r\n"),
+    Case("identity is no coding", b"Transfer-Encoding: identity\r\n" + THREE, b"abc"),
     Case("chunked beats length", b"Content-Length: 1\r\n" + CHUNKED, LAST),
     Case("chunked after another coding", b"Transfer-Encoding: gzip,\tChunked \r\n", LAST),
     Case("chunked on a second line", b"Transfer-Encoding: gzip\r\ntransfer-encoding: CHUNKED\r\n", LAST),
@@ -73,11 +81,21 @@ RESPONSES = [
     Case("chunked not last runs until close", b"Transfer-Encoding: chunked, gzip\r\n", LAST + OK, then=b""),
     Case("another coding beats length", b"Transfer-Encoding: gzip\r\n" + THREE, b"abc" + OK, then=b""),
     Case("neither runs until close", b"X: y\r\n", b"abc" + OK, then=b""),
+    Case(
+        "another coding beats an invalid length",
+        b"Content-Length: x\r\nTransfer-Encoding: a\r\n",
+        b"abc" + OK,
+        then=b"",
+    ),
     Case("HEAD", THREE, b"", method=b"HEAD"),
+    Case("HEAD with an invalid length", b"Content-Length: x\r\n", b"", method=b"HEAD"),
     Case("HEAD with chunked", CHUNKED, b"", method=b"HEAD"),
     Case("head is not HEAD", THREE, b"abc", method=b"head"),
     Case("204", THREE, b"", status=b"204"),
     Case("304", CHUNKED, b"", status=b"304"),
+    Case("304 with differing lengths", THREE + b"Content-Length: 4\r\n", b"", status=b"304"),
+    Case("205", THREE, b"abc", status=b"205"),
+    Case("status below 100", THREE, b"abc", status=b"099"),
     Case("failed CONNECT", THREE, b"abc", method=b"CONNECT", status=b"407"),
     Case("upgrade refused", b"Upgrade: x\r\n" + THREE, b"abc", status=b"426"),
     Case("status without meaning", THREE, b"abc", status=b"999"),
@@ -121,7 +139,68 @@ def test_the_body_of_a_request_ends_where_the_rfc_says(engine, case, cut):
     assert got[1].payload == GET
 
 
-INVALID_LENGTHS = [b"3, 4", b"-1", b"+3", b"0x3", b"3 3", b"", b"3,", b"3.0"]
+LINES = [
+    (b"GET  /a HTTP/1.1", "/a"),
+    (b"GET /a  HTTP/1.1", "/a"),
+    (b"GET /a HTTP/1.1  ", "/a"),
+    (b"GET /a b  c HTTP/1.1", "/a b  c"),
+    (b"GET /a HTTP/1.1 HTTP/1.0", "/a HTTP/1.1"),
+    (b"GET /\xff\x80 HTTP/1.1", "/\xff\x80"),
+    (b"GET /a HTTP/1.9", "/a"),
+]
+
+
+@both
+@pytest.mark.parametrize("cut", [1, 60_000], ids=["bytewise", "whole"])
+@pytest.mark.parametrize(("line", "target"), LINES, ids=lambda x: str(x) if isinstance(x, bytes) else "")
+def test_a_request_line_that_servers_put_up_with_is_one(engine, line, target, cut):
+    """RFC 9112 3 lets a recipient go by words; the answer to such a request must not go to another one."""
+    got = engine(talk(line + b"\r\nContent-Length: 1\r\n\r\nx" + GET, OK + OK, cut=cut))
+    assert [(m.target, m.complete) for m in got if m.kind == "request"] == [(target, True), ("/", True)]
+    assert [m.id for m in got if m.kind == "request"] == [m.id for m in got if m.kind == "response"]
+
+
+NO_LINES = [b"GET /\0 HTTP/1.1", b"GET /a\rb HTTP/1.1", b"GET\t/ HTTP/1.1", b"GET   HTTP/1.1", b"G\xc9T / HTTP/1.1",
+            b"GET / HTTP/2.0", b"GET / HTTP/1.10", b"GET / http/1.1", b"GET /\x7f HTTP/1.1"]  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize("cut", [1, 60_000], ids=["bytewise", "whole"])
+@pytest.mark.parametrize("line", NO_LINES, ids=repr)
+def test_a_line_that_no_server_takes_is_no_request(engine, line, cut):
+    """Controls in a target, another version: guessing at it would make messages of what is none."""
+    got = engine(talk(GET + line + b"\r\nX: y\r\n\r\nGET /good HTTP/1.1\r\n\r\n", b"", cut=cut))
+    assert [m.target for m in got] == ["/", "/good"]
+
+
+BROKEN_CHUNKS = [
+    b"3 3\r\nabc\r\n", b"3\rx\r\nabc\r\n", b"+3\r\nabc\r\n", b"0x3\r\nabc\r\n", b"3\r\nabcd\r\n", b"\r\n",
+    b"3\r\nabc0\r\n", b"10000000000000003\r\nabc\r\n", b" 3\r\nabc\r\n",
+]  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize("cut", [1, 60_000], ids=["bytewise", "whole"])
+@pytest.mark.parametrize("chunk", BROKEN_CHUNKS, ids=repr)
+def test_what_is_no_chunk_ends_the_message_and_no_other(engine, chunk, cut):
+    """A size that is guessed at would swallow the next message, or make one of a body."""
+    broken = b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n" + chunk + LAST
+    got = engine(talk(GET + GET, broken + b"HTTP/1.1 299 Next\r\nContent-Length: 0\r\n\r\n", cut=cut))
+    assert [(m.status, m.complete) for m in got if m.kind == "response"] == [(200, False), (299, True)]
+
+
+INVALID_LENGTHS = [
+    b"3, 4",
+    b"99999999999999999999",
+    b"4611686018427387905",
+    b"-1",
+    b"+3",
+    b"0x3",
+    b"3 3",
+    b"",
+    b"3,",
+    b"3.0",
+]
 
 
 @both
@@ -138,6 +217,14 @@ def test_differing_lengths_on_two_lines_are_an_error(engine):
     """RFC 9112 6.3: which of the two counts is how requests are smuggled."""
     bad = b"POST /bad HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"
     assert [m.target for m in engine(talk(bad + GET, b""))] == ["/"]
+
+
+@both
+def test_a_request_that_is_an_error_takes_no_number(engine):
+    """Ids of pipelined requests count messages, and this one is none."""
+    bad = b"POST /bad HTTP/1.1\r\nContent-Length: x\r\n\r\n"
+    got, clean = engine(talk(GET + bad + GET, b"")), engine(talk(GET + GET, b""))
+    assert [m.id for m in got] == [m.id for m in clean]
 
 
 @both

@@ -21,9 +21,10 @@ REGISTERED: Final = frozenset(
 )
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TARGET: Final = rb"[^\x00-\x20\x7f]+"
-REQUEST_LINE: Final = re.compile(rb"(%s) (%s) HTTP/1\.[01]\r?\n" % (TOKEN, TARGET))
+REQUEST_LINE: Final = re.compile(rb"(%s) +(%s(?: +%s)*) +HTTP/1\.[0-9] *\r?\n" % (TOKEN, TARGET, TARGET))
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: [^\n]*)?\r?\n")
 REQUEST_START: Final = re.compile(rb"(%s) %s HTTP/1\.[01]\r?\n" % (LIKELY_METHOD, TARGET))
+LENGTH_MOST: Final = 1 << 62
 EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)*")
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\n]*)?\r?\n")
 
@@ -57,7 +58,7 @@ def header_values(head: bytes, name: bytes) -> list[bytes]:
         else:
             lines.append(line.rstrip(b"\r"))
     pairs = (line.split(b":", 1) for line in lines if b":" in line)
-    return [value.strip(b" \t") for key, value in pairs if key.lower() == name]
+    return [value.strip(b" \t") for key, value in pairs if key.rstrip(b" \t").lower() == name]
 
 
 def body_length(head: bytes, status: int | None, answers: bytes | None) -> int | str:
@@ -73,6 +74,7 @@ def body_length(head: bytes, status: int | None, answers: bytes | None) -> int |
         for item in value.split(b",")
         if item.strip()
     ]
+    codings = [item for item in codings if item != b"identity"]  # of RFC 2616, and as good as none
     if codings:
         if codings[-1] == b"chunked":
             return "chunked"
@@ -85,9 +87,12 @@ def body_length(head: bytes, status: int | None, answers: bytes | None) -> int |
         for item in value.split(b",")
     }  # fmt: skip
     if lengths:
-        if not all(re.fullmatch(rb"[0-9]{1,18}", item) for item in lengths) or len(set(map(int, lengths))) > 1:
+        if not all(re.fullmatch(rb"[0-9]+", item) for item in lengths) or len(set(map(int, lengths))) > 1:
             raise Invalid("content-length")
-        return int(lengths.pop())
+        length = int(lengths.pop())
+        if length > LENGTH_MOST:
+            raise Invalid("content-length")
+        return length
     return "close" if status is not None else 0
 
 
@@ -208,7 +213,7 @@ class Framer:
             if data.find(b"\n", at, stop) < 0:
                 return self._cut(message, stop)
             line = CHUNK_LINE.match(data, at, stop)
-            if not line:
+            if not line or int(line[1], 16) > LENGTH_MOST:
                 return self._broken(message, at)
             if int(line[1], 16) == 0:
                 return self._trailers(message, line.end())

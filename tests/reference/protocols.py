@@ -59,7 +59,7 @@ NAMES: Final = [
 ]
 """Name, who sends it (0: either), expression; the first that matches counts."""
 
-HTTP: Final = re.compile(rb"HTTP/1\.|[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\n]* HTTP/1\.\d\r?\n")
+HTTP: Final = re.compile(rb"HTTP/1\.|[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\n]* HTTP/1\.\d *\r?\n")
 LINE_MOST: Final = 8192
 
 
@@ -75,7 +75,7 @@ def name_of(data: bytes, kind: int) -> str | None:
 
 
 PROXY_LINE: Final = re.compile(
-    rb"(?!.* HTTP/1\.\d\r\n)PROXY (?:TCP[46](?: [0-9a-fA-F.:]*){4}|UNKNOWN[^\r\n]*)\r\n"
+    rb"(?!.* HTTP/1\.\d *\r\n)PROXY (?:TCP[46](?: [0-9a-fA-F.:]*){4}|UNKNOWN[^\r\n]*)\r\n"
 )  # the line as a whole: at most 107 bytes
 PROXY_BLOCK: Final = re.compile(rb"\r\n\r\n\0\r\nQUIT\n[\x20\x21].(..)", re.DOTALL)
 
