@@ -4,12 +4,14 @@ from libc.stdint cimport uint64_t
 
 
 cpdef enum Tally:
-    # frames: decoded + every refusal = frames taken from the ring
+    # frames: decoded + joined + held + every refusal = frames taken from the ring
     frames_decoded
+    frames_joined             # IP fragments that became part of a datagram, all but the one that completed it
+    fragments_held            # a level: of datagrams of which pieces are missing (assemble/fragments.pyx)
     refused_link_header       # too short for its link layer, or an unknown link type
     refused_not_ip            # ARP, LLDP and whatever else is neither IPv4 nor IPv6
     refused_ip_header         # a length or version field that cannot be
-    refused_ip_fragment
+    refused_ip_fragment       # malformed, or its datagram was given up
     refused_not_tcp
     refused_tcp_header
     refused_port              # TCP, but neither port is watched

@@ -129,8 +129,12 @@ def _words(name: str) -> str:
 
 def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
     dropped = {"dropped at the ring": capture.get("frames_dropped_ring", 0)}
-    decoded = {"decoded": assemble.get("frames_decoded", 0)}
-    return [Equation("frames captured", capture["frames_captured"], dropped | decoded | _group(assemble, "refused_"))]
+    taken = {
+        "decoded": assemble.get("frames_decoded", 0),
+        "joined into datagrams": assemble.get("frames_joined", 0),
+        "held: fragments": assemble.get("fragments_held", 0),
+    }
+    return [Equation("frames captured", capture["frames_captured"], dropped | taken | _group(assemble, "refused_"))]
 
 
 def _assembly(counts: Counts) -> list[Equation]:
