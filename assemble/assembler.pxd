@@ -19,4 +19,5 @@ cdef class Assembler:
     cdef int64_t now_ns
     cdef int64_t tick_ns        # when timers are looked at next
     cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil
+    cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil
     cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil

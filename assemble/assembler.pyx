@@ -15,6 +15,7 @@ from capture.counters cimport Counters
 from capture.records cimport KIND_FRAMES, BatchHeader, FrameEntry
 from capture.ring cimport HEADER_BYTES, Consumer, RecordHeader
 
+from assemble.rare import strip
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.errors import MirrorError
 from capture.records import BATCH_HEADER, FRAME_ENTRY
@@ -22,6 +23,13 @@ from capture.records import BATCH_HEADER, FRAME_ENTRY
 
 cdef enum:
     TICK_NS = 50_000_000
+    LINK_ETHERNET = 1
+
+
+cdef inline bint is_rare(uint16_t link) noexcept nogil:
+    """Tell whether a link type is one of RARE in assemble/rare.py."""
+    return link == 105 or link == 119 or link == 127 or link == 163 or link == 192
+
 
 if sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size:
     raise ImportError("assembler: the compiled frame layout differs from the table in capture/records.py")
@@ -47,6 +55,9 @@ cdef class Assembler:
         """Take one frame; counts it as decoded or refused."""
         cdef Packet packet
         cdef Tally verdict
+        if link != LINK_ETHERNET and is_rare(link):
+            self.take_rare(frame, caplen, link, ts_ns)
+            return
         if ts_ns > self.now_ns:
             self.now_ns = ts_ns
             if ts_ns >= self.tick_ns:
@@ -60,6 +71,17 @@ cdef class Assembler:
         if verdict == Tally.frames_decoded:
             packet.ts_ns = ts_ns
             self.reassembler.take(&packet)
+
+    cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil:
+        """Take what a frame of a rare link type carries: nothing, one packet or several."""
+        cdef const uint8_t[::1] carried
+        found = strip(link, frame[:caplen])
+        if not found:
+            count(self.tally, Tally.refused_link_header if found is None else Tally.refused_not_ip, 1)
+            return
+        count(self.tally, Tally.packets_aggregated, len(found) - 1)
+        for carried in found:
+            self.take_frame(&carried[0], carried.shape[0], LINK_ETHERNET, ts_ns)
 
     cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil:
         """Take a KIND_FRAMES payload; False if an entry points outside of it."""

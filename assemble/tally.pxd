@@ -4,10 +4,11 @@ from libc.stdint cimport uint64_t
 
 
 cpdef enum Tally:
-    # frames: decoded + joined + held + every refusal = frames taken from the ring
+    # frames: decoded + joined + held + every refusal = frames taken from the ring + packets_aggregated
     frames_decoded
     frames_joined             # IP fragments that became part of a datagram, all but the one that completed it
     fragments_held            # a level: of datagrams of which pieces are missing (assemble/fragments.pyx)
+    packets_aggregated        # in frames that carry several (802.11 A-MSDU): all but the first of each
     refused_link_header       # too short for its link layer, or an unknown link type
     refused_not_ip            # ARP, LLDP and whatever else is neither IPv4 nor IPv6
     refused_ip_header         # a length or version field that cannot be

@@ -20,8 +20,10 @@ from pipeline.listing import message_line, when
 LINK_NULL: Final = 0
 LINK_ETHERNET: Final = 1
 LINK_RAW: Final = (101, 228, 229)
+LINK_DOT11: Final = 105
 LINK_LOOP: Final = 108
 LINK_SLL: Final = 113
+LINK_RADIOTAP: Final = 127
 LINK_SLL2: Final = 276
 SLL2_BYTES: Final = 20
 FAMILY_BYTES: Final = 4
@@ -93,6 +95,10 @@ def headers(data: bytes, link: int) -> str:
         decoder = ImpactDecoder.EthDecoder()
     elif link == LINK_SLL:
         decoder = ImpactDecoder.LinuxSLLDecoder()
+    elif link == LINK_DOT11:
+        decoder = ImpactDecoder.Dot11Decoder()
+    elif link == LINK_RADIOTAP:
+        decoder = ImpactDecoder.RadioTapDecoder()
     elif link in (LINK_NULL, LINK_LOOP, LINK_SLL2, *LINK_RAW):
         data = data[{LINK_SLL2: SLL2_BYTES}.get(link, 0 if link in LINK_RAW else FAMILY_BYTES) :]
         decoder = ImpactDecoder.IP6Decoder() if data[:1] >= b"\x60" else ImpactDecoder.IPDecoder()

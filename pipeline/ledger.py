@@ -134,7 +134,8 @@ def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
         "joined into datagrams": assemble.get("frames_joined", 0),
         "held: fragments": assemble.get("fragments_held", 0),
     }
-    return [Equation("frames captured", capture["frames_captured"], dropped | taken | _group(assemble, "refused_"))]
+    packets = capture["frames_captured"] + assemble.get("packets_aggregated", 0)
+    return [Equation("frames captured", packets, dropped | taken | _group(assemble, "refused_"))]
 
 
 def _assembly(counts: Counts) -> list[Equation]:

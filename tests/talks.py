@@ -133,7 +133,7 @@ def audit(counters: dict[str, int], frames: Sequence[Frame], messages: Sequence[
     c = counters
     skipped = sum(n for name, n in c.items() if name.startswith("skipped_"))
     refused = sum(n for name, n in c.items() if name.startswith("refused_"))
-    assert c["frames_decoded"] + c["frames_joined"] + refused == len(frames)
+    assert c["frames_decoded"] + c["frames_joined"] + refused == len(frames) + c["packets_aggregated"]
     assert c["fragments_held"] == 0
     assert c["segments_data"] + c["segments_control"] == c["frames_decoded"]
     assert c["segments_data"] == sum(c[f"segments_{kind}"] for kind in SEGMENTS)

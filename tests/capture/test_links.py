@@ -18,7 +18,7 @@ def test_raw_ip_has_one_number(alias):
     assert linktype(alias, "a.pcap") == 101
 
 
-@pytest.mark.parametrize(("link", "name"), [(127, "IEEE802_11_RADIOTAP"), (9999, "a rare one")])
+@pytest.mark.parametrize(("link", "name"), [(195, "IEEE802_15_4_WITHFCS"), (9999, "a rare one")])
 def test_others_are_refused_by_name(link, name):
     """The operator has to learn which link type it is, and which ones would do."""
     with pytest.raises(SourceError, match=rf"^a.pcap: cannot decode link type {link} \({name}\).* 1 \(ETHERNET\)"):

@@ -37,7 +37,7 @@ def test_a_run_that_lost_nothing_closes():
 
 
 COUNTED = sorted({name for name in ASSEMBLE_COUNTERS if name.startswith(("refused_", "skipped_"))} | {
-    "frames_decoded", "frames_joined", "fragments_held",
+    "packets_aggregated", "frames_decoded", "frames_joined", "fragments_held",
     "segments_data", "segments_in_order", "bytes_payload", "bytes_in_messages",
     "bytes_duplicate", "messages", "messages_complete", "messages_incomplete",
 })  # fmt: skip
