@@ -35,11 +35,19 @@ cdef struct Stored:         # early bytes: [at, at + size) of a half, disjoint f
     int64_t ts_ns
     uint8_t* data           # owned
 
-cdef struct Store:          # ordered by `at`; entries [first, first + count) of `slots`
+cdef struct Run:            # some neighbours: entries [first, first + count) of `slots`
     Stored* slots           # owned
+    int64_t at              # where it begins; not kept for the first run
     uint32_t first
     uint32_t count
     uint32_t capacity
+
+cdef struct Store:          # ordered by `at`; runs [first, first + used) of `runs` (assemble/store.pyx)
+    Run* runs               # owned
+    uint32_t first
+    uint32_t used
+    uint32_t capacity
+    uint32_t count          # entries in all runs
 
 cdef struct Half:
     uint8_t state           # HalfState

@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from assemble.decode cimport Packet
+from assemble.store cimport store_clear
 
 
 cdef enum:
@@ -94,12 +95,9 @@ cdef void forget(Flow* flow) noexcept nogil:
     """Free a flow and all that it owns."""
     cdef Half* half
     cdef int side
-    cdef uint32_t index
     for side in range(2):
         half = &flow.half[side]
-        for index in range(half.store.count):
-            free(half.store.slots[half.store.first + index].data)
-        free(half.store.slots)
+        store_clear(&half.store)
         free(half.held)
     free(flow.pending)
     free(flow)

@@ -10,9 +10,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
-    AWAITING_PEER, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, UNSEEN, Flow, Half, Stored, awaits, widened,
+    AWAITING_PEER, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, UNSEEN, Flow, Half, Stored, awaits,
+    widened,
 )
-from assemble.store cimport Added, store_add
+from assemble.store cimport Added, store_add, store_first, store_last, store_shift
 from assemble.tally cimport Tally, count
 from assemble.waiting cimport Waiting
 
@@ -104,7 +105,7 @@ cdef class Reassembler(Waiting):
             return flow.closing and not packet.flags & TCP_ACK
         if half.state == PARTIAL:        # a late SYN comes before all that is held
             return (at < half.next - WINDOW_MOST or 0 <= half.end < at
-                    or half.store.count and half.store.slots[half.store.first].at < at)
+                    or half.store.count and store_first(&half.store).at < at)
         return begin != half.base
 
     cdef void take_syn(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
@@ -113,13 +114,11 @@ cdef class Reassembler(Waiting):
         cdef Half* other = &flow.half[1 - side]
         cdef uint8_t role = ROLE_SERVER if packet.flags & TCP_ACK else ROLE_CLIENT
         cdef int64_t moved
-        cdef uint32_t index
         if half.state > PARTIAL:
             return
         if half.state == PARTIAL:        # what is held was placed relative to the first segment seen
             moved = widened(half, packet.seq + 1)
-            for index in range(half.store.count):
-                half.store.slots[half.store.first + index].at -= moved
+            store_shift(&half.store, moved)
             half.acked -= moved
             if half.end >= 0:
                 half.end -= moved
@@ -212,7 +211,7 @@ cdef class Reassembler(Waiting):
         cdef Added added
         cdef const Stored* last = NULL
         if half.store.count:
-            last = &half.store.slots[half.store.first + half.store.count - 1]
+            last = store_last(&half.store)
         if half.state == PARTIAL and last != NULL and at < last.at or half.state == OPEN and at > half.next:
             kind = Tally.segments_reordered
         self.add_bytes(half, at, p, n, packet, &added)

@@ -15,7 +15,7 @@ from assemble.flows cimport (
     Half, Pending, Stored, awaits, widened,
 )
 from assemble.http1 cimport Http1Framer
-from assemble.store cimport store_clear, store_drop_first
+from assemble.store cimport store_clear, store_drop_first, store_first
 from assemble.tally cimport Tally, count
 
 
@@ -36,7 +36,7 @@ cdef class Waiting:
 
     cdef void drop_first(self, Half* half) noexcept nogil:
         """Forget the first stored entry, which is delivered."""
-        cdef uint64_t cost = half.store.slots[half.store.first].size + sizeof(Stored)
+        cdef uint64_t cost = store_first(&half.store).size + sizeof(Stored)
         half.stored -= cost
         count(self.tally, Tally.bytes_held, 0 - cost)
         store_drop_first(&half.store)
@@ -53,7 +53,7 @@ cdef class Waiting:
         cdef uint32_t used
         if half.state != OPEN or half.store.count == 0 or awaits(half):
             return False
-        entry = &half.store.slots[half.store.first]
+        entry = store_first(&half.store)
         if entry.at != half.next:
             return False
         if causal and entry.has_ack and other.state == OPEN and widened(other, entry.ack) > other.next:
@@ -103,7 +103,7 @@ cdef class Waiting:
     cdef void open_late(self, Half* half) noexcept nogil:
         """Start a half whose SYN nobody saw at the lowest byte that is there, looking for a message."""
         half.state = OPEN
-        half.next = half.store.slots[half.store.first].at if half.store.count else half.end
+        half.next = store_first(&half.store).at if half.store.count else half.end
         if half.end < half.next:
             half.end = -1
         self.framer.join_late(half)
@@ -175,7 +175,7 @@ cdef class Waiting:
         if half.state == OPEN and awaits(half):
             limit_ns += limit_ns // 4    # the peer's own hole is given up first, which may answer it
         elif half.state == OPEN:
-            hole_end = half.store.slots[half.store.first].at if half.store.count else half.end
+            hole_end = store_first(&half.store).at if half.store.count else half.end
             if half.acked_known and half.acked < hole_end:
                 limit_ns *= PATIENCE     # its receiver misses it too: it will be sent again
         if now_ns - half.waiting_ns < limit_ns:
@@ -208,7 +208,7 @@ cdef class Waiting:
     cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil:
         """Declare the hole lost that one half stands before, if it does."""
         cdef Half* half = &flow.half[side]
-        cdef int64_t hole_end = half.store.slots[half.store.first].at if half.store.count else half.end
+        cdef int64_t hole_end = store_first(&half.store).at if half.store.count else half.end
         if half.next <= half.end < hole_end:
             hole_end = half.end
         if half.state != OPEN or hole_end <= half.next:
@@ -244,7 +244,7 @@ cdef class Waiting:
                 cut = half.acked - half.next     # one more may be the FIN
                 self.framer.finish(flow, side, False, cut if cut > 1 else 0)
             while half.store.count:
-                count(self.tally, Tally.skipped_after_close, half.store.slots[half.store.first].size)
+                count(self.tally, Tally.skipped_after_close, store_first(&half.store).size)
                 self.drop_first(half)
             store_clear(&half.store)
             self.framer.let_go(half)

@@ -55,6 +55,7 @@ ORDERS = {
     "shuffled": lambda n: random.Random(2).sample(range(n), n),
     "evens, then odds": lambda n: [*range(0, n, 2), *range(1, n, 2)],
     "from the middle outwards": lambda n: sorted(range(n), key=lambda i: abs(2 * i - n)),
+    "every tenth late by a thousand": lambda n: sorted(range(n), key=lambda i: i + (1000 if i % 10 == 0 else 0)),
 }
 
 
@@ -68,7 +69,19 @@ def test_ten_thousand_early_segments_come_out_whole_and_the_memory_is_given_back
     assert got.counters["bytes_held_peak"] > len(message)
 
 
-@pytest.mark.parametrize("order", ["backwards", "from the middle outwards"])
+def test_what_was_held_before_the_syn_came_moves_to_its_place():
+    """Before the SYN, places count from the first segment seen; all of them have to be found again."""
+    size, number = 5, 1000
+    frames, message = out_of_order(ORDERS["shuffled"](number), size)
+    syn, *pieces, head = frames
+    late = [*pieces, (head[0], syn[1]), head]
+    again = [(head[0] + 1, frame) for _, frame in pieces]
+    got = assembled([*late[:-2], *again, *late[-2:]])
+    assert [(m.payload, m.complete) for m in got.messages] == [(message, True)]
+    assert got.counters["bytes_duplicate"] == size * number
+
+
+@pytest.mark.parametrize("order", ["backwards", "shuffled", "from the middle outwards"])
 @pytest.mark.timeout(20)
 def test_a_quarter_of_a_million_early_segments_cost_no_more_each_than_ten(order):
     """Moving all that is held for every insertion takes minutes here, and seconds behind a fast bulk transfer."""
