@@ -72,10 +72,7 @@ cdef class Reassembler(Waiting):
         if half.store.count or other.store.count or other.phase == AWAITING_PEER or self.standing(half):
             self.settle(flow)
             self.mark_waiting(flow, flow.last_ns)
-        if self.tally[<int>Tally.bytes_held] > self.tally[<int>Tally.bytes_held_peak]:
-            self.tally[<int>Tally.bytes_held_peak] = self.tally[<int>Tally.bytes_held]
-        if self.tally[<int>Tally.bytes_held] > self.memory:
-            self.evict()
+        self.keep_to_budget()
 
     cdef Flow* flow_of(self, const Packet* packet, int* side) noexcept nogil:
         """Return the segment's flow, made new where that makes sense; NULL: the segment tells nothing."""

@@ -28,5 +28,6 @@ cdef class Waiting:
     cdef void lose(self, Flow* flow, int side, int64_t hole_end) noexcept nogil
     cdef void finish(self, Flow* flow) noexcept nogil
     cdef void relieve(self, Flow* flow, int side) noexcept nogil
+    cdef void keep_to_budget(self) noexcept nogil
     cdef void evict(self) noexcept nogil
     cdef void finish_all(self) noexcept nogil

@@ -164,6 +164,7 @@ cdef class Waiting:
                 self.finish(flow)
             else:
                 self.table.requeue(flow)
+        self.keep_to_budget()
 
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil:
         """End one half's wait if its time is over; True if it goes on."""
@@ -256,6 +257,13 @@ cdef class Waiting:
         """Stop waiting on a half that holds more than its share of the memory."""
         while flow.half[side].stored > self.memory // SHARE and self.give_up(flow, side):
             self.settle(flow)
+
+    cdef void keep_to_budget(self) noexcept nogil:
+        """Note how much is held, and give up what is over the budget; after everything that may hold more."""
+        if self.tally[<int>Tally.bytes_held] > self.tally[<int>Tally.bytes_held_peak]:
+            self.tally[<int>Tally.bytes_held_peak] = self.tally[<int>Tally.bytes_held]
+        if self.tally[<int>Tally.bytes_held] > self.memory:
+            self.evict()
 
     cdef void evict(self) noexcept nogil:
         """End flows, least recently active first, until the memory held is within bounds."""
