@@ -1,0 +1,144 @@
+"""Target `framing`: two byte streams of one connection, cut anywhere, against the uncut ones and the reference.
+
+In: five bytes of set-up, then what is said; bytes 1 and 2 in it give the word to the client and to the server.
+Out: an exception when cuts, or the order in which the frames of one turn were captured, show, or when the reference
+in Python finds other messages.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from engines import by_reference
+from talks import audit
+
+from assemble import Message, MessageStream
+from fuzz.wires import CLIENT_PORTS, START_NS, Segment, Tape
+
+ISNS: Final = (1000, 2**32 - 1, 2**32 - 20, 2**31 - 10)
+FIN, SYN, ACK = 1, 2, 16
+MOST_BYTES: Final = 3000  # less than any limit of reference and compiled framer
+STEP_NS: Final = 1_000_000
+UNDECIDED: Final = re.compile(
+    rb"identity", re.IGNORECASE
+)  # the compiled framer ignores this coding, the reference refuses it
+
+
+@dataclass(slots=True)
+class Connection:
+    """Builds the segments of one connection; all segments of a turn have one time and one acknowledgement."""
+
+    isn: dict[bool, int]
+    tape: Tape
+    said: dict[bool, int]
+    now_ns: int = START_NS
+
+    def put(self, side: bool, data: bytes, flags: int = ACK, at: int | None = None) -> None:
+        """Capture one segment."""
+        at = self.said[side] if at is None else at
+        ack = (self.isn[not side] + 1 + self.said[not side]) % 2**32 if flags & ACK else 0
+        seq = (self.isn[side] + 1 + at) % 2**32
+        self.tape.segments.append(Segment(self.now_ns, CLIENT_PORTS[0], side, seq, ack, flags, data))
+
+    def open(self) -> None:
+        """Capture the handshake."""
+        self.put(True, b"", SYN, -1)
+        self.put(False, b"", SYN | ACK, -1)
+        self.put(True, b"")
+
+    def say(self, side: bool, pieces: Iterable[tuple[int, bytes]], size: int) -> None:
+        """Capture a turn of so many bytes, in these pieces."""
+        self.now_ns += STEP_NS
+        for at, piece in pieces:
+            self.put(side, piece, at=self.said[side] + at)
+        self.said[side] += size
+
+    def close(self, first: bool) -> None:
+        """Capture both FINs."""
+        for side in (first, not first):
+            self.now_ns += STEP_NS
+            self.put(side, b"", FIN | ACK)
+            self.said[side] += 1
+
+
+def turns(text: bytes) -> list[tuple[bool, bytes]]:
+    """Split what is said into turns; the client begins."""
+    out, side = [], True
+    for word in text.replace(b"\x02", b"\x01\x02").split(b"\x01"):
+        side = not word.startswith(b"\x02")
+        if said := word.lstrip(b"\x02"):
+            out.append((side, said))
+    return out
+
+
+def cut(data: bytes, random: Random, most: int) -> list[tuple[int, bytes]]:
+    """Cut a turn into pieces of 1 to `most` bytes."""
+    out, at = [], 0
+    while at < len(data):
+        size = random.randint(1, most)
+        out.append((at, data[at : at + size]))
+        at += size
+    return out
+
+
+def said(data: bytes, cutter: Callable[[bytes], list[tuple[int, bytes]]]) -> Tape:
+    """Build the connection that an input describes, each turn cut by `cutter`.
+
+    byte 0   bit 0 with handshake, bits 1-2 how it ends: open, by the server, by the client; bits 3-4, 5-6 ISNS
+    byte 1   the longest piece; bytes 2 and 3: seed of the cuts; byte 4: bit 0 disordered within turns
+    """
+    how = data[0]
+    connection = Connection({True: ISNS[how >> 3 & 3], False: ISNS[how >> 5 & 3]}, Tape(), {True: 0, False: 0})
+    if how & 1:
+        connection.open()
+    for side, words in turns(data[5 : 5 + MOST_BYTES]):
+        connection.say(side, cutter(words), len(words))
+    if how & 6:
+        connection.close(first=bool(how & 4))
+    return connection.tape
+
+
+def assembled(tape: Tape) -> tuple[list[Message], bool]:
+    """Assemble, with the books audited, in an order that does not depend on which half was ready first.
+
+    Also tell whether all bytes were in messages.
+    """
+    stream = MessageStream()
+    messages = stream.feed_batch(tape.batch()) + stream.finish()
+    counters = stream.counters
+    audit(counters, tape.frames(), messages)
+    return sorted(messages, key=repr), counters["bytes_in_messages"] == counters["bytes_payload"]
+
+
+def run(data: bytes) -> None:
+    """Assemble uncut, cut and by the reference; all three give the same."""
+    data = bytes(data)
+    if len(data) < 6:
+        return
+    whole = said(data, lambda words: [(0, words)])
+    random = Random(int.from_bytes(data[2:4], "big"))
+
+    def pieces(words: bytes) -> list[tuple[int, bytes]]:
+        out = cut(words, random, data[1] or 1)
+        if data[4] & 1 and data[0] & 1:
+            random.shuffle(out)
+        return out
+
+    uncut, in_step = assembled(whole)
+    assert assembled(said(data, pieces))[0] == uncut, "cuts show"
+    if UNDECIDED.search(data):
+        return
+    wanted = by_reference(whole.frames())
+    if not in_step:  # which request an answer among rubbish belongs to is anybody's guess
+        uncut, wanted = ([replace(m, id=0) for m in messages] for messages in (uncut, wanted))
+    got, wanted = sorted(uncut, key=repr), sorted(wanted, key=repr)
+    assert got == wanted, f"the reference differs: {different(got, wanted)}"
+
+
+def different(got: list[Message], wanted: list[Message]) -> str:
+    """Show what only one of two lists has."""
+    return (
+        f"\nonly compiled {[m for m in got if m not in wanted]}\nonly reference {[m for m in wanted if m not in got]}"
+    )

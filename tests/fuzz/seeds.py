@@ -1,0 +1,115 @@
+"""Writes the first corpus of each target, from the builders and conversations of the other tests.
+
+In: a folder.  Out: in it, one folder of small files for each target.
+"""
+
+import struct
+import sys
+from pathlib import Path
+from random import Random
+
+import packets
+from packets_files import pcap, pcapng
+
+from fuzz.reassembly import FIRST_TOKEN
+from fuzz.tokens import TOKENS
+
+EXCHANGE = (
+    b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde"
+    b"\x02HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"
+    b"\x01HEAD /h HTTP/1.1\r\n\r\n\x02HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+    b"\x01CONNECT a:1 HTTP/1.1\r\n\r\n\x02HTTP/1.1 200 OK\r\n\r\n\x01tunnel\x02tunnel"
+)
+
+
+def decode_seeds() -> list[bytes]:
+    """Frames of every link type, IPv4 and IPv6, with what can stand before TCP."""
+    plain = packets.Tcp(data=b"GET / HTTP/1.1\r\n\r\n")
+    six = packets.Tcp(src="2001:db8::1", dst="2001:db8::2", data=b"GET / HTTP/1.1\r\n\r\n")
+    chain = [
+        packets.hop_by_hop(),
+        packets.routing(),
+        packets.destination(),
+        packets.fragment6(),
+        packets.authentication(),
+    ]
+    inner = [
+        packets.ip(plain),
+        packets.ip(six),
+        packets.ipv6(six, extensions=chain),
+        packets.ipv4(plain, options=b"\1" * 8),
+    ]
+    tags = [(packets.VLAN_8021AD, 5), (packets.VLAN_8021Q, 6)]
+    frames = [(1, packets.ethernet(packet, vlans=tags)) for packet in inner]
+    frames += [(link, wrap(packet)) for link, wrap in packets.LINKS.items() for packet in inner]
+    body = packets.tcp_header(plain)
+    pieces = [
+        packets.ethernet(packets.ipv4(plain, payload=body[:24], more_fragments=True, ident=7)),
+        packets.ethernet(packets.ipv4(plain, payload=body[24:], fragment=24, ident=7)),
+    ]
+    udp = struct.pack("!HHHH", 40000, 4789, 0, 0) + struct.pack("!II", 0x08000000, 7 << 8) + frames[0][1]
+    gre = struct.pack("!HH", 0, 0x0800) + inner[0]
+    tunnels = [
+        packets.ethernet(packets.ipv4(plain, payload=udp, protocol=17)),
+        packets.ethernet(packets.ipv4(plain, payload=gre, protocol=47)),
+        packets.ethernet(packets.ipv4(plain, payload=inner[0], protocol=4)),
+    ]
+    index = {1: 0, 113: 1, 276: 2, 0: 3, 101: 5}
+    singles = [bytes([0, index[link], 0xFF]) + frame for link, frame in frames]
+    singles += [bytes([0, 0, 0xFF]) + frame for frame in tunnels]
+    both = bytes([0]) + b"".join(bytes([0, len(frame)]) + frame for frame in pieces)
+    return [*singles, both]
+
+
+def reassembly_seeds() -> list[bytes]:
+    """Random programs of the tokens: a handshake, then both sides in turn, some segments out of place."""
+    random, out = Random(1), []
+    for _ in range(300):
+        program = [random.randrange(8), random.randrange(128)]
+        program += [2, 0, 0, 0, 5, 0, 0, 0] if random.random() < 0.8 else []
+        for _ in range(random.randint(1, 14)):
+            token = random.randrange(len(TOKENS))
+            place = random.choice([0, 0, 0, 0, 1, 5, 0xFB, 0xF0, 7])
+            flags = random.choice([0, 0, 0, 0, 0, 0, 3, 4]) << 1
+            op = (TOKENS[token].startswith(b"HTTP/1.")) | flags | random.choice([0, 0, 0, 64, 128, 16])
+            program += [op, place, 0, FIRST_TOKEN + token]
+        program += [6, 0, 0, 0, 7, 0, 0, 0] if random.random() < 0.5 else []
+        out.append(bytes(program))
+    return out
+
+
+def framing_seeds() -> list[bytes]:
+    """One conversation with all kinds of bodies, and each token alone and behind a start line."""
+    heads = [bytes([how, 7, 1, 2, how & 1]) for how in (1, 3, 5, 0, 9)]
+    out = [head + EXCHANGE for head in heads]
+    for token in TOKENS[:70]:
+        out.append(heads[1] + b"GET / HTTP/1.1\r\n" + token + b"\r\n\x02HTTP/1.1 200 OK\r\n" + token + b"\r\nabcde")
+        out.append(heads[1] + token + b"\x02" + token)
+    return [each[:5] + each[5:].replace(b"\x01\x02", b"\x02") for each in out]
+
+
+def parsers_seeds() -> list[bytes]:
+    """Frames for the decoder, capture files for the cutter."""
+    frames = [(1_000_000_000 * i, packets.frame(packets.Tcp(seq=i, data=b"x" * i))) for i in range(3)]
+    single = [bytes([{0: 0, 1: 1, 2: 2, 3: 3, 5: 4}[seed[1]]]) + seed[3:] for seed in decode_seeds() if seed[2] == 0xFF]
+    files = [bytes([6]) + write(frames, order=order) for write in (pcap, pcapng) for order in "<>"]
+    from fuzz.wires import batch
+
+    return [*single, *files, bytes([5]) + batch(frames)]
+
+
+def main(folder: Path) -> None:
+    """Write all seeds."""
+    for name, seeds in (
+        ("decode", decode_seeds()),
+        ("reassembly", reassembly_seeds()),
+        ("framing", framing_seeds()),
+        ("parsers", parsers_seeds()),
+    ):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(seeds):
+            (folder / name / f"seed-{number:03d}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
