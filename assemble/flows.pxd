@@ -25,6 +25,7 @@ cdef enum Phase:            # where the framer of a half stands
     AWAITING_PEER           # a head is in `held`, whose framing the other direction has to decide
     AWAITING_SWITCH         # a request asked for another protocol: what follows depends on the answer
     LOOKING                 # for a message start; the last bytes seen are in `held`
+    NAMING                  # it may begin with another protocol; its first bytes are in `held`
     SKIPPING                # everything to the end, counted under `skip`
 
 cdef struct Stored:         # early bytes: [at, at + size) of a half, disjoint from all others
@@ -54,6 +55,7 @@ cdef struct Half:
     uint8_t role            # Role
     uint8_t phase           # Phase
     uint8_t reset           # what ended it was a RST
+    uint8_t begun           # a message of it was framed
     uint8_t synced          # no message can be lost since the last one
     uint8_t line            # LinePhase, in IN_HEAD
     uint8_t acked_known     # the other side has been heard to acknowledge
@@ -71,6 +73,7 @@ cdef struct Half:
     size_t held_size
     size_t held_capacity
     size_t scanned          # of held: searched already, in LOOKING
+    uint8_t at_line         # in LOOKING: the next byte, or the first one held, begins a line, or all that is known
     Head head
     Body body
     int64_t first_ns
@@ -93,6 +96,7 @@ cdef struct Pending:        # a request that waits for its response
     uint32_t seq            # sequence number of its first byte
     uint32_t end            # sequence number behind its last byte, once `ended`
     uint8_t ended
+    uint8_t cut             # it ended before its end: bytes were lost
     uint8_t traits
 
 cdef struct Flow:
@@ -101,6 +105,8 @@ cdef struct Flow:
     uint16_t[2] port        # of side 0 and 1, host order
     uint8_t ipv6
     uint8_t tunnel          # switched to another protocol: no more HTTP
+    uint8_t begun           # a message of it was framed
+    uint16_t named          # Tally: the other protocol that it speaks; 0: none is known
     uint8_t one_sided       # nobody waits for the other direction any more
     uint8_t waiting         # on the list of flows with something that a timer has to end
     uint8_t closing         # on the closing list

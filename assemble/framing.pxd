@@ -52,6 +52,7 @@ cdef enum ChunkPhase:
 cdef struct Body:             # how far a body has come
     uint8_t kind              # BodyKind
     uint8_t phase             # ChunkPhase
+    uint32_t line             # bytes of the chunk-size line under way, up to its extension
     uint64_t remain           # bytes of the body (BODY_LENGTH) or of the chunk (CHUNK_DATA) still to come
 
 cdef enum LinePhase:          # where a head's byte stream stands, to find the blank line across segments

@@ -259,6 +259,7 @@ cdef void begin_body(const Head* head, uint8_t request_traits, Body* body) noexc
     """Decide how the body is delimited (RFC 9112 6.3, rules 1 to 8, in that order)."""
     body.phase = CHUNK_SIZE_FIRST
     body.remain = 0
+    body.line = 0
     if head.kind == RESPONSE:
         if head.status // 100 == 1 or head.status == 204 or head.status == 304 or request_traits & TRAIT_HEAD:
             body.kind = BODY_NONE
@@ -313,9 +314,15 @@ cdef Verdict pass_chunked(Body* body, const uint8_t* p, size_t n, size_t* used) 
                 body.phase = CHUNK_DATA if body.remain else CHUNK_TRAILER_FIRST
         else:
             verdict = pass_chunk_byte(body, p[at])
-            at += verdict != BAD_LENGTH
+            if verdict != BAD_LENGTH:
+                at += 1
+                body.line = body.line + 1 if in_size_line(body) else 0
     used[0] = at
     return verdict
+
+
+cdef inline bint in_size_line(const Body* body) noexcept nogil:
+    return body.phase == CHUNK_SIZE or body.phase == CHUNK_SIZE_END or body.phase == CHUNK_SIZE_LF
 
 
 cdef inline Verdict pass_chunk_byte(Body* body, uint8_t c) noexcept nogil:

@@ -5,57 +5,40 @@ or under the reason why it is in none; what comes out does not depend on where t
 A message that lies in one segment is sent from where it is; longer ones are collected (assemble/collect.pyx).
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memchr, memmove
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy, memmove
 
+from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_BODY, IN_HEAD, LOOKING, PARTIAL, ROLE_CLIENT,
-    ROLE_SERVER, ROLE_UNKNOWN, SKIPPING, UNSEEN, Flow, Half, Pending, identity, widened,
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, IN_BODY, IN_HEAD, LOOKING, NAMING, SKIPPING, Flow, Half,
 )
 from assemble.framing cimport (
-    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_INVALID, BODY_LENGTH, BODY_NONE, CHUNK_DATA, CHUNK_DATA_END, FOUND,
-    LINE_EMPTY, MORE, NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, begin_body, find_head_end, may_start,
-    parse_cut_head, parse_head, pass_body,
+    BAD_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, CHUNK_DATA, CHUNK_DATA_END, FOUND, LINE_EMPTY, MORE,
+    NOT_HTTP, TRAIT_CONNECT, TRAIT_UPGRADE, Verdict, find_head_end, may_start, parse_cut_head, parse_head, pass_body,
 )
-from assemble.pairing cimport (
-    TRAIT_JUMPED, TRAIT_NO_ACK, Answer, end_request, is_pending, matching_request, pop_request, push_request,
-)
-from assemble.records cimport REQUEST, RESPONSE
+from assemble.opening cimport Opening, at_beginning, fits_role, wanted_kind
+from assemble.pairing cimport end_request, is_pending
+from assemble.protocols cimport NAME_MORE, name_protocol
+from assemble.proxy cimport proxy_header
+from assemble.records cimport REQUEST
 from assemble.sink cimport MessageSink
-from assemble.starts cimport find_start, possible_start
+from assemble.starts cimport any_space, find_start, possible_start
 from assemble.tally cimport Tally, count
 
 
 cdef enum:
     LF = 10
     CR = 13
+    LINE_MOST = 32          # of a broken chunk-size line that is searched: hexadecimal digits begin few methods
     PATIENT_BYTES = 512     # a start line longer than this is not looked at again with each segment
 
 
-cdef inline uint8_t wanted_kind(const Half* half) noexcept nogil:
-    """Return the kind of message that a half's sender can be expected to start; 0 for either."""
-    if half.role == ROLE_UNKNOWN:
-        return 0
-    return REQUEST if half.role == ROLE_CLIENT else RESPONSE
-
-
-cdef inline bint fits_role(const Half* half) noexcept nogil:
-    """Tell whether a head is of the kind that this side sends: requests and responses never share a direction."""
-    return half.role == ROLE_UNKNOWN or half.head.kind == wanted_kind(half)
-
-
-cdef inline Tally out_of_step(const Half* half) noexcept nogil:
-    """Return why bytes at which a message should begin are skipped: the sender's doing, or our not knowing."""
-    return Tally.skipped_not_http if half.synced else Tally.skipped_no_start
-
-
-cdef class Http1Framer(Collector):
+cdef class Http1Framer(Opening):
     """One for all flows: the state of each half lives in the flow."""
 
     def __init__(self, MessageSink sink not None, uint64_t max_message, uint64_t max_header, bint responses):
-        super().__init__(sink, max_message)
+        super().__init__(sink, max_message, responses)
         self.max_header = min(max_header, max_message)   # what is held of a head is never cut
-        self.responses = responses
 
     cdef size_t take(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
         """Eat the next bytes of a half; returns how many: fewer than n only if it now awaits the other direction."""
@@ -73,6 +56,8 @@ cdef class Http1Framer(Collector):
                 used = self.more_head(flow, side, p + done, n - done, here)
             elif half.phase == LOOKING:
                 used = self.look(flow, side, p + done, n - done, here)
+            elif half.phase == NAMING:
+                used = self.name(flow, side, p + done, n - done, here)
             elif half.phase == SKIPPING:
                 used = n - done
                 count(self.tally, half.skip, used)
@@ -85,23 +70,34 @@ cdef class Http1Framer(Collector):
         """Begin a message: the common case reads it whole and sends it from where it lies."""
         cdef Half* half = &flow.half[side]
         cdef size_t used = 0
-        cdef Verdict verdict
+        cdef Verdict verdict = NOT_HTTP
+        if at_beginning(half):
+            verdict = proxy_header(p, n, &used)
+            if verdict == MORE:
+                half.phase = NAMING
+                return 0
+            if verdict == FOUND:
+                count(self.tally, Tally.skipped_proxy_header, used)
+                return used
         if p[0] == LF or (p[0] == CR and n > 1 and p[1] == LF):
             used = 1 if p[0] == LF else 2
             count(self.tally, Tally.skipped_blank_lines, used)
             return used
         self.begin(half, origin)
         verdict = parse_head(p, n, &half.head)
-        if (verdict != MORE or half.head.start_len) and not fits_role(half):
+        if (verdict != MORE or half.head.start_len) and not fits_role(flow, half):
             verdict = NOT_HTTP
         if verdict == MORE:
             half.phase = IN_HEAD
             half.line = LINE_EMPTY
             half.overlong = 0
             return 0
+        if verdict == NOT_HTTP and at_beginning(half):
+            half.phase = NAMING
+            return 0
         if verdict == NOT_HTTP:
-            self.look_for_start(half, out_of_step(half))
-            count(self.tally, half.skip, 1)
+            self.look_for_start(half, Tally.skipped_not_http if half.synced else Tally.skipped_no_start)
+            self.skip_looking(half, p, 1)
             return 1
         if half.head.head_len > self.max_header:
             count(self.tally, Tally.skipped_long_header, half.head.head_len)
@@ -124,12 +120,13 @@ cdef class Http1Framer(Collector):
         if verdict == MORE:
             half.phase = IN_BODY
             self.keep(half, p, used)
+        elif verdict == FOUND:
+            self.dispatch(flow, side, p, used, True)
+            self.after_message(flow, side)
         else:
-            self.dispatch(flow, side, p, used, verdict == FOUND)
-            if verdict == FOUND:
-                self.after_message(flow, side)
-            else:
-                self.look_for_start(half, Tally.skipped_no_start)
+            used -= half.body.line     # the line that is no chunk size may begin a message
+            self.dispatch(flow, side, p, used, False)
+            self.look_for_start(half, Tally.skipped_no_start)
         return used
 
     cdef size_t more_head(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
@@ -141,7 +138,7 @@ cdef class Http1Framer(Collector):
         if not half.overlong:
             if not self.hold(half, p, used):
                 return n                        # the assembler raises
-            if half.head.start_len == 0 and not self.start_line_holds(half, used):
+            if half.head.start_len == 0 and not self.start_line_holds(flow, half, used):
                 half.held_size -= used
                 self.give_up_head(half)
                 return 0
@@ -172,22 +169,26 @@ cdef class Http1Framer(Collector):
             self.head_ready(flow, side, verdict)
         return used
 
-    cdef bint start_line_holds(self, Half* half, size_t fresh) noexcept nogil:
+    cdef bint start_line_holds(self, Flow* flow, Half* half, size_t fresh) noexcept nogil:
         """Tell whether the bytes held, the last `fresh` of them new, are a start line, or may still become one."""
         if memchr(half.held + half.held_size - fresh, LF, fresh) == NULL:
             return PATIENT_BYTES < half.held_size <= self.max_header or may_start(half.held, half.held_size)
         if half.held_size <= 2 and half.held[0] == CR:
             return True
-        return parse_cut_head(half.held, half.held_size, &half.head) and fits_role(half)
+        return parse_cut_head(half.held, half.held_size, &half.head) and fits_role(flow, half)
 
     cdef void give_up_head(self, Half* half) noexcept nogil:
-        """What is held is no start line: look for one behind its first byte."""
+        """What is held is no start line: look for one behind its first byte, or for its name."""
+        if at_beginning(half):
+            half.phase = NAMING
+            return
         half.phase = LOOKING
-        half.skip = out_of_step(half)
+        half.skip = Tally.skipped_not_http if half.synced else Tally.skipped_no_start
         half.synced = 0
         half.scanned = 0
+        half.at_line = 1
         if half.held_size:
-            count(self.tally, half.skip, 1)
+            self.skip_looking(half, half.held, 1)
             half.held_size -= 1
             memmove(half.held, half.held + 1, half.held_size)
 
@@ -213,12 +214,25 @@ cdef class Http1Framer(Collector):
             self.keep(half, p, used)
         if verdict == MORE:
             return used
-        self.dispatch(flow, side, half.held, half.held_size, verdict == FOUND)
-        if verdict == FOUND:
-            self.after_message(flow, side)
-        else:
-            self.look_for_start(half, Tally.skipped_no_start)
+        if verdict == BAD_LENGTH:
+            self.break_body(flow, side, used)
+            return used
+        self.dispatch(flow, side, half.held, half.held_size, True)
+        self.after_message(flow, side)
         return used
+
+    cdef void break_body(self, Flow* flow, int side, size_t used) noexcept nogil:
+        """End a message before a line that is no chunk size, and look for a start from that line on."""
+        cdef Half* half = &flow.half[side]
+        cdef uint8_t[LINE_MOST] line
+        cdef size_t n = half.body.line
+        if half.over or n > LINE_MOST or n > half.held_size - half.head.head_len:
+            n = 0
+        memcpy(line, half.held + half.held_size - n, n)
+        self.dispatch(flow, side, half.held, half.held_size - n, False)
+        self.look_for_start(half, Tally.skipped_no_start)
+        if n and not self.hold(half, line, n):
+            count(self.tally, half.skip, n)
 
     cdef size_t look(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
         """Look for a message start; what may be the beginning of one is held until its start line is whole."""
@@ -226,29 +240,27 @@ cdef class Http1Framer(Collector):
         cdef size_t before = half.held_size
         cdef size_t start = 0
         if before == 0:
-            return self.look_here(half, p, n, origin)
+            return self.look_here(flow, half, p, n, origin)
         if not self.hold(half, p, n):
             count(self.tally, half.skip, n)
             return n
-        if find_start(half.held, half.held_size, half.scanned, wanted_kind(half), &start):
+        if before > PATIENT_BYTES and not any_space(p, n):    # it goes on in the middle of a target
+            half.scanned = half.held_size
+            return n
+        if find_start(half.held, half.held_size, half.scanned, wanted_kind(flow, half), half.at_line, &start):
             count(self.tally, half.skip, start)
             if start >= before:
                 self.let_go(half)
                 half.phase = AT_START
                 return start - before
             # It began in an earlier segment: that part is the beginning of its head.
-            half.held_size = before - start
-            memmove(half.held, half.held + start, half.held_size)
-            half.first_seq = origin.seq - <uint32_t>half.held_size
-            half.phase = IN_HEAD
-            half.overlong = 0
-            half.head.start_len = 0
-            half.line = LINE_EMPTY
-            find_head_end(half.held, half.held_size, &half.line)
+            memmove(half.held, half.held + start, before - start)
+            half.first_seq = origin.seq - <uint32_t>(before - start)
+            self.reopen(half, before - start)
             return 0
         start = possible_start(half.held, half.held_size)
         if start:
-            count(self.tally, half.skip, start)
+            self.skip_looking(half, half.held, start)
             half.held_size -= start
             memmove(half.held, half.held + start, half.held_size)
         if start >= before:
@@ -256,10 +268,10 @@ cdef class Http1Framer(Collector):
         half.scanned = half.held_size
         return n
 
-    cdef size_t look_here(self, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+    cdef size_t look_here(self, Flow* flow, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
         """Look for a message start with nothing held: only what may be the beginning of one is copied."""
         cdef size_t start = 0
-        if find_start(p, n, 0, wanted_kind(half), &start):
+        if find_start(p, n, 0, wanted_kind(flow, half), half.at_line, &start):
             half.phase = AT_START
             count(self.tally, half.skip, start)
             return start
@@ -268,115 +280,29 @@ cdef class Http1Framer(Collector):
         if start < n and not self.hold(half, p + start, n - start):
             start = n
         half.scanned = half.held_size
-        count(self.tally, half.skip, start)
+        self.skip_looking(half, p, start)
         return n
 
-    cdef Verdict decide(self, Flow* flow, int side, bint force) noexcept nogil:
-        """Give the message whose head was read its id and its body's framing; MORE: the other direction has to tell.
-
-        With `force` it is decided by what is known.  May turn the half to SKIPPING, when responses are not wanted.
-        """
-        cdef Half* half = &flow.half[side]
-        cdef Half* other = &flow.half[1 - side]
-        if half.head.kind == REQUEST:
-            half.role = ROLE_CLIENT
-            if other.role == ROLE_UNKNOWN:
-                other.role = ROLE_SERVER
-            return self.decide_request(flow, side)
-        half.role = ROLE_SERVER
-        if other.role == ROLE_UNKNOWN:
-            other.role = ROLE_CLIENT
-        if not self.responses:
-            self.skip_rest(half, Tally.skipped_responses_off)
-            return FOUND
-        return self.decide_response(flow, side, force)
-
-    cdef Verdict decide_request(self, Flow* flow, int side) noexcept nogil:
-        cdef Half* half = &flow.half[side]
-        cdef uint8_t* client = <uint8_t*>(flow.key + 2 * side)
-        cdef uint8_t* server = <uint8_t*>(flow.key + 2 * (1 - side))
-        cdef uint8_t traits = half.head.traits
-        cdef uint32_t capacity
-        begin_body(&half.head, 0, &half.body)
-        if half.body.kind == BODY_INVALID:
-            return BAD_LENGTH
-        if not half.numbered or half.has_ack and (
-                not half.last_has_ack or <int32_t>(half.first_ack - half.last_ack) > 0):
-            half.numbered = 1
-            half.last_ack = half.first_ack
-            half.last_has_ack = half.has_ack
-            half.ordinal = 0
-        else:    # the same number, or an older one on bytes that were captured late: the newest keeps ids apart
-            half.ordinal += 1
-        half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6,
-                           half.last_ack, half.ordinal)
-        if not half.has_ack:
-            traits |= TRAIT_NO_ACK
-        if not half.synced:
-            traits |= TRAIT_JUMPED
-        half.synced = 1
-        if self.responses:
-            capacity = flow.pending_capacity
-            if not push_request(flow, half.id, half.first_ack, half.first_seq, traits):
-                self.out_of_memory = True
-            count(self.tally, Tally.bytes_held, (flow.pending_capacity - capacity) * sizeof(Pending))
-        return FOUND
-
-    cdef Verdict decide_response(self, Flow* flow, int side, bint force) noexcept nogil:
-        cdef Half* half = &flow.half[side]
-        cdef Half* other = &flow.half[1 - side]
-        cdef uint8_t* server = <uint8_t*>(flow.key + 2 * side)
-        cdef uint8_t* client = <uint8_t*>(flow.key + 2 * (1 - side))
-        cdef Pending* request
-        cdef uint8_t traits = 0
-        cdef Answer answer
-        cdef bint final = half.head.status // 100 != 1 or half.head.status == 101
-        if not force and not flow.one_sided and self.request_may_come(flow, side):
-            return MORE
-        answer.seq = half.first_seq
-        answer.ack = half.first_ack
-        answer.base = half.base
-        answer.synced = half.synced
-        if other.state != UNSEEN and widened(other, answer.ack) < 0:    # below its SYN: made up
-            answer.ack = other.base + <uint32_t>other.next
-        request = matching_request(flow, &answer)
-        half.synced = 1
-        if request != NULL:
-            half.id = request.id
-            traits = request.traits
-            if final:
-                pop_request(flow)
-        begin_body(&half.head, traits, &half.body)
-        if half.body.kind == BODY_INVALID:
-            return BAD_LENGTH
-        if request == NULL:
-            half.id = identity(client, flow.port[1 - side], server, flow.port[side], flow.ipv6, half.first_seq, 0)
-            count(self.tally, Tally.responses_unpaired, 1)
-        if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
-            flow.tunnel = 1
-        if final and other.phase == AWAITING_SWITCH and not is_pending(flow, other.id):
-            other.phase = AT_START
-        if flow.tunnel and (other.phase == AT_START or other.phase == LOOKING):
-            self.skip_rest(other, Tally.skipped_tunnel)
-        return FOUND
-
-    cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
-        """Tell whether the server, when it answered, had received client's bytes that are not delivered here yet."""
-        cdef Half* client = &flow.half[1 - side]
-        if client.state == UNSEEN or client.state == PARTIAL:
-            return True
-        if client.state == CLOSED or client.phase == AWAITING_SWITCH:    # it waits for this response itself
-            return False
-        return <int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
+    cdef void skip_looking(self, Half* half, const uint8_t* p, size_t n) noexcept nogil:
+        """Count bytes in which no message starts; a connection joined late may speak another protocol, which has a name."""
+        cdef Tally name
+        if n == 0:
+            return
+        if half.at_line and not half.begun and half.skip == Tally.skipped_no_start:
+            name = name_protocol(p, n, 0)
+            if <int>name != NAME_MORE and name != Tally.skipped_not_http:
+                half.skip = name
+        half.at_line = p[n - 1] == LF
+        count(self.tally, half.skip, n)
 
     cdef void after_message(self, Flow* flow, int side) noexcept nogil:
         """Stand at the next message's start, unless this one was the last that is HTTP."""
         cdef Half* half = &flow.half[side]
         half.phase = AT_START
         if half.head.kind == REQUEST:
-            end_request(flow, half.id, half.end_seq)
+            end_request(flow, half.id, half.end_seq, False)
         if flow.tunnel and (half.head.kind == REQUEST or not half.head.status == 100):
-            self.skip_rest(half, Tally.skipped_tunnel)
+            half.phase = NAMING
         elif (half.head.kind == REQUEST and half.head.traits & (TRAIT_CONNECT | TRAIT_UPGRADE) and self.responses
                 and not flow.one_sided and is_pending(flow, half.id)):
             half.phase = AWAITING_SWITCH
@@ -404,6 +330,8 @@ cdef class Http1Framer(Collector):
             return
         if half.phase == IN_HEAD:
             self.cut_head(flow, side, size)
+        elif half.phase == NAMING and self.end_naming(flow, side):
+            return
         elif half.phase == LOOKING:
             count(self.tally, half.skip, half.held_size)
             self.let_go(half)
@@ -445,6 +373,8 @@ cdef class Http1Framer(Collector):
         if verdict == FOUND and half.phase != SKIPPING:
             half.missing += missing
             self.dispatch(flow, side, half.held, half.held_size, False)
+            if half.head.kind == REQUEST:
+                end_request(flow, half.id, half.end_seq, True)
         else:
             count(self.tally, half.skip if half.phase == SKIPPING else Tally.skipped_cut_start, half.held_size)
             self.let_go(half)
@@ -460,14 +390,11 @@ cdef class Http1Framer(Collector):
             self.cut_head(flow, side, cut)
         elif half.phase == LOOKING:
             count(self.tally, half.skip, half.held_size)
+        elif half.phase == NAMING:
+            self.end_naming(flow, side)
         self.let_go(half)
         if half.phase != SKIPPING:
             self.skip_rest(half, Tally.skipped_after_close)
-
-    cdef void join_late(self, Half* half) noexcept nogil:
-        """Begin a half whose beginning nobody saw: its first byte may begin a message all the same."""
-        half.synced = 0
-        half.phase = AT_START
 
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil:
         """Drop what is held, which is counted already, and look for the next message start."""
@@ -476,11 +403,4 @@ cdef class Http1Framer(Collector):
         half.phase = LOOKING
         half.skip = reason
         half.scanned = 0
-
-    cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil:
-        """Count everything that is still to come, and what was held to look for a start, under one reason."""
-        if half.phase == LOOKING and half.held_size:
-            count(self.tally, reason, half.held_size)
-            self.let_go(half)
-        half.phase = SKIPPING
-        half.skip = reason
+        half.at_line = 1

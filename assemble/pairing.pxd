@@ -17,6 +17,6 @@ cdef struct Answer:         # a response, as far as it tells whom it answers
 
 cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint32_t seq, uint8_t traits) noexcept nogil
 cdef Pending* matching_request(Flow* flow, const Answer* answer) noexcept nogil
-cdef void end_request(Flow* flow, uint64_t id, uint32_t end) noexcept nogil
+cdef void end_request(Flow* flow, uint64_t id, uint32_t end, bint cut) noexcept nogil
 cdef void pop_request(Flow* flow) noexcept nogil
 cdef bint is_pending(const Flow* flow, uint64_t id) noexcept nogil

@@ -46,7 +46,7 @@ cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint32_t seq, uint
     entry.ack = ack
     entry.seq = seq
     entry.traits = traits
-    entry.ended = 0
+    entry.ended = entry.cut = 0
     flow.pending_count += 1
     return True
 
@@ -59,11 +59,11 @@ cdef Pending* matching_request(Flow* flow, const Answer* answer) noexcept nogil:
     without a response.
     """
     cdef Pending* oldest = pending_at(flow, 0) if flow.pending_count else NULL
-    if oldest == NULL or not may_answer(oldest, answer):
+    if oldest == NULL or <int32_t>(answer.ack - oldest.seq) <= 0:     # its server had not seen any of the request
         return NULL
     if answer.synced and not oldest.traits & TRAIT_JUMPED:
         return oldest
-    return find_request(flow, answer)
+    return find_request(flow, answer) if may_answer(oldest, answer) else NULL
 
 
 cdef inline bint may_answer(const Pending* entry, const Answer* answer) noexcept nogil:
@@ -88,7 +88,7 @@ cdef Pending* find_request(Flow* flow, const Answer* answer) noexcept nogil:
         if (answer.base if entry.traits & TRAIT_NO_ACK else entry.ack) == answer.seq:
             return only_from(flow, index)
     entry = pending_at(flow, count - 1)
-    if entry.traits & TRAIT_JUMPED or count > 1 and pending_at(flow, count - 2).ack == entry.ack:
+    if entry.traits & TRAIT_JUMPED or entry.cut or count > 1 and pending_at(flow, count - 2).ack == entry.ack:
         return NULL                # one of several, or of some that nobody saw
     if entry.ended and <int32_t>(answer.ack - entry.end) > 1:
         return NULL                # its server had seen more than this request; one may be a FIN
@@ -106,14 +106,15 @@ cdef inline Pending* only_from(Flow* flow, uint32_t index) noexcept nogil:
     return entry
 
 
-cdef void end_request(Flow* flow, uint64_t id, uint32_t end) noexcept nogil:
-    """Note where the newest request ended, if it still waits."""
+cdef void end_request(Flow* flow, uint64_t id, uint32_t end, bint cut) noexcept nogil:
+    """Note where the newest request ended, or was cut, if it still waits."""
     cdef Pending* entry
     if flow.pending_count:
         entry = pending_at(flow, flow.pending_count - 1)
         if entry.id == id:
             entry.end = end
             entry.ended = 1
+            entry.cut = cut
 
 
 cdef void pop_request(Flow* flow) noexcept nogil:

@@ -131,14 +131,16 @@ cdef class Reassembler(Waiting):
         flow.one_sided = 0
 
     cdef void take_reset(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
-        """A RST within the window ends the flow; what is on its way still counts (RFC 9293 3.10.7.4, RFC 5961 3)."""
+        """A RST at the next byte ends the flow (RFC 9293 3.10.7.4); further on, unless bytes follow it (RFC 5961 3.2).
+
+        Bytes before it may have been lost to the tap alone.
+        """
         cdef Half* half = &flow.half[side]
         cdef int64_t at = widened(half, packet.seq)
         if half.state == OPEN and half.end < 0:
             if half.next <= at <= half.next + WINDOW_MOST:
                 half.end = at
                 half.reset = 1
-                self.table.set_closing(flow)
         elif half.state == UNSEEN or half.state == CLOSED:
             self.table.set_closing(flow)
 
@@ -154,6 +156,9 @@ cdef class Reassembler(Waiting):
             if half.stored > PARTIAL_MOST:
                 self.open_late(half)
             return
+        if half.reset and half.state == OPEN and end > half.end:     # who has reset says no more: it was not his
+            half.reset = 0
+            half.end = -1
         if end <= half.next:
             count(self.tally, Tally.segments_duplicate, 1)
             count(self.tally, Tally.bytes_duplicate, n)

@@ -20,20 +20,31 @@ cdef enum:
     CR = 13
     SP = 32
     DASH = 45
-    LINE_LOOKBACK = 32768   # a request line longer than this is not found
+    LINE_LOOKBACK = 1 << 20  # a request line longer than this is not found
     METHOD_LEAST = 3
-    METHOD_MOST = 20
+    METHOD_MOST = 32
     VERSION_BYTES = 8       # HTTP/1.x
 
-# The methods of IANA's registry (RFC 9110, 2068, 3253, 3648, 3744, 4437, 4791, 4918, 5323, 5789, 5842), a space around each.
-cdef const char* REGISTERED = (
+# The methods of IANA's registry (RFC 9110, 2068, 3253, 3648, 3744, 4437, 4791, 4918, 5323, 5789, 5842) and others that people
+# meet (UPnP, caches, Exchange, Icecast), a space around each.
+cdef const char* KNOWN = (
     b" ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR"
     b" MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT"
-    b" SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL ")
+    b" SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
+    b" BAN BCOPY BDELETE BMOVE BPROPFIND BPROPPATCH M-SEARCH NOTIFY POLL PURGE REFRESH SOURCE SUBSCRIBE UNSUBSCRIBE ")
 
 
 cdef inline bint in_method(uint8_t c) noexcept nogil:
     return 65 <= c <= 90 or c == DASH
+
+
+cdef bint any_space(const uint8_t* p, size_t n) noexcept nogil:
+    """Tell whether a word ends among these bytes."""
+    cdef size_t at
+    cdef int found = 0
+    for at in range(n):
+        found |= p[at] <= SP
+    return found
 
 
 cdef inline size_t method_before(const uint8_t* p, size_t end, size_t lowest) noexcept nogil:
@@ -46,23 +57,25 @@ cdef inline size_t method_before(const uint8_t* p, size_t end, size_t lowest) no
     return at
 
 
-cdef inline size_t likely_method(const uint8_t* p, size_t begin, size_t end) noexcept nogil:
-    """Return where in p[begin:end] the method begins: letters of what came before may stand right before it.
+cdef size_t likely_method(const uint8_t* p, size_t begin, size_t end, bint at_line) noexcept nogil:
+    """Return where in the capital letters p[begin:end] the method begins; `end` if nowhere.
 
-    The longest registered method that it ends in counts; if there is none, all of it.
+    What begins a line is all of it.  Elsewhere letters of what came before may stand right before it: it is the longest
+    method known by name that they end in, or all of them.
     """
     cdef size_t at
-    for at in range(begin, end - METHOD_LEAST + 1):
-        if is_registered(p + at, end - at):
-            return at
-    return begin
+    if not (p[begin - 1] == LF if begin else at_line):
+        for at in range(begin, end - METHOD_LEAST + 1):
+            if is_known(p + at, end - at):
+                return at
+    return begin if end - begin < METHOD_MOST else end
 
 
-cdef inline bint is_registered(const uint8_t* p, size_t n) noexcept nogil:
+cdef inline bint is_known(const uint8_t* p, size_t n) noexcept nogil:
     cdef char[METHOD_MOST + 2] word
     word[0] = word[n + 1] = SP
     memcpy(&word[1], p, n)
-    return memmem(REGISTERED, strlen(REGISTERED), word, n + 2) != NULL
+    return memmem(KNOWN, strlen(KNOWN), word, n + 2) != NULL
 
 
 cdef inline size_t word_before(const uint8_t* p, size_t end, size_t lowest) noexcept nogil:
@@ -73,10 +86,10 @@ cdef inline size_t word_before(const uint8_t* p, size_t end, size_t lowest) noex
     return at
 
 
-cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted, size_t* start) noexcept nogil:
+cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted, bint at_line, size_t* start) noexcept nogil:
     """Look for the first message start in p[0:n], of which `scanned` bytes were searched before.
 
-    `wanted` is REQUEST, RESPONSE or 0 for either.
+    `wanted` is REQUEST, RESPONSE or 0 for either; `at_line` tells whether p[0] begins a line, or all that is there.
     """
     cdef const uint8_t* hit
     cdef size_t at = scanned - 16 if scanned > 16 else 0
@@ -88,7 +101,7 @@ cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted,
         if wanted != REQUEST and is_status_line(hit, n - at):
             start[0] = at
             return True
-        if wanted != RESPONSE and request_line_before(p, at, n, start):
+        if wanted != RESPONSE and request_line_before(p, at, n, at_line, start):
             return True
         at += 7
     return False
@@ -99,7 +112,7 @@ cdef bint is_status_line(const uint8_t* p, size_t n) noexcept nogil:
             and is_digit(p[11]) and (p[12] == SP or p[12] == LF or (p[12] == CR and n > 13 and p[13] == LF)))
 
 
-cdef bint request_line_before(const uint8_t* p, size_t version, size_t n, size_t* start) noexcept nogil:
+cdef bint request_line_before(const uint8_t* p, size_t version, size_t n, bint at_line, size_t* start) noexcept nogil:
     """Walk back from an HTTP version to the method of its request line; the line has to be whole."""
     cdef size_t lowest = version - LINE_LOOKBACK if version > LINE_LOOKBACK else 0
     cdef size_t target
@@ -113,8 +126,8 @@ cdef bint request_line_before(const uint8_t* p, size_t version, size_t n, size_t
     start[0] = method_before(p, target - 1, lowest)
     if target - 1 - start[0] < METHOD_LEAST:
         return False
-    start[0] = likely_method(p, start[0], target - 1)
-    return True
+    start[0] = likely_method(p, start[0], target - 1, at_line)
+    return start[0] < target - 1
 
 
 cdef size_t possible_start(const uint8_t* p, size_t n) noexcept nogil:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from assemble.flows cimport Flow, FlowTable, Half
+from assemble.flows cimport Flow, FlowTable, Half, Stored
 from assemble.http1 cimport Http1Framer
 
 
@@ -15,6 +15,7 @@ cdef class Waiting:
     cdef uint64_t memory
     cdef void drop_first(self, Half* half) noexcept nogil
     cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil
+    cdef void clip(self, Half* half, Stored* entry) noexcept nogil
     cdef void settle(self, Flow* flow) noexcept nogil
     cdef bint step(self, Flow* flow, bint causal) noexcept nogil
     cdef void open_late(self, Half* half) noexcept nogil

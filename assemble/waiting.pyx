@@ -58,6 +58,9 @@ cdef class Waiting:
             return False
         if causal and entry.has_ack and other.state == OPEN and widened(other, entry.ack) > other.next:
             return False
+        if 0 <= half.end < entry.at + entry.size:     # stored before the FIN was seen
+            self.clip(half, entry)
+            return True
         origin.ts_ns = entry.ts_ns
         origin.ack = entry.ack
         origin.has_ack = entry.has_ack
@@ -74,6 +77,16 @@ cdef class Waiting:
             count(self.tally, Tally.bytes_held, 0 - <uint64_t>used)
             memmove(entry.data, entry.data + used, entry.size)
         return used > 0
+
+    cdef void clip(self, Half* half, Stored* entry) noexcept nogil:
+        """Take off the first stored entry what lies behind the end of its half."""
+        cdef uint32_t kept = <uint32_t>(half.end - entry.at) if half.end > entry.at else 0
+        count(self.tally, Tally.skipped_after_close, entry.size - kept)
+        half.stored -= entry.size - kept
+        count(self.tally, Tally.bytes_held, 0 - <uint64_t>(entry.size - kept))
+        entry.size = kept
+        if kept == 0:
+            self.drop_first(half)
 
     cdef void settle(self, Flow* flow) noexcept nogil:
         """Let both halves go on as far as what is known allows; each may free the other.
@@ -106,7 +119,7 @@ cdef class Waiting:
         half.next = store_first(&half.store).at if half.store.count else half.end
         if half.end < half.next:
             half.end = -1
-        self.framer.join_late(half)
+        self.framer.look_for_start(half, Tally.skipped_no_start)
         half.waiting_ns = 0
 
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil:
@@ -116,7 +129,7 @@ cdef class Waiting:
             return
         half.state = CLOSED
         self.framer.finish(flow, side, not half.reset, 0)
-        if flow.half[1 - side].state == CLOSED:
+        if half.reset or flow.half[1 - side].state == CLOSED:
             self.table.set_closing(flow)
 
     cdef bint standing(self, const Half* half) noexcept nogil:
@@ -196,6 +209,8 @@ cdef class Waiting:
             return False
         if not awaits(other):            # what it waits for may lie behind a hole
             if self.give_up_hole(flow, 1 - side):
+                return True
+            if other.store.count:        # that was freed a moment ago
                 return True
             if other.state == OPEN and (
                     other.acked > other.next + 1 or other.acked > other.next and other.phase != AT_START):

@@ -18,7 +18,7 @@ from packets_files import read_pcap
 from assemble.records import Message
 from reference.decode import Refused, Segment, decode
 from reference.flows import End, Flow, Stream, distance, group
-from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, Framed, Framer, first_start
+from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, Framed, Framer, first_start, opening
 
 Identity = Callable[[bytes, int, bytes, int, int, int], int]
 
@@ -56,7 +56,10 @@ def read_messages(path: Path, *, ports: Iterable[int] = (), identity: Identity =
 
 
 def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
-    """Tell which end is the client: who sent a SYN, else by the first message start of either half."""
+    """Tell which end is the client: by the first message of a half that is whole, by SYN, by any message start."""
+    for end, stream in streams.items():
+        if stream.synced and (is_request := begins(stream)) is not None:
+            return end if is_request else other(flow, end)
     for end, half in flow.halves.items():
         if half.isn_offset is not None:
             syn = next(segment for _, segment in half.placed if segment.syn)
@@ -65,8 +68,8 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
     for end, stream in streams.items():
         found = [
             (at, is_request)
-            for line, likely, is_request in ((REQUEST_LINE, REQUEST_START, True), (STATUS_LINE, STATUS_LINE, False))
-            for at in [first_match(line, likely, stream)]
+            for likely, is_request in ((REQUEST_START, True), (STATUS_LINE, False))
+            for at in [first_match(likely, stream)]
             if at is not None
         ]
         if found:
@@ -77,9 +80,18 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
     return min(starts)[1] if starts else None
 
 
-def first_match(line: Pattern[bytes], likely: Pattern[bytes], stream: Stream) -> int | None:
+def begins(stream: Stream) -> bool | None:
+    """Tell whether a stream's first bytes are a request line (true), a status line (false), or neither."""
+    at = opening(stream)
+    stop = stream.run_end(at)
+    if STATUS_LINE.match(stream.data, at, stop):
+        return False
+    return True if REQUEST_LINE.match(stream.data, at, stop) else None
+
+
+def first_match(likely: Pattern[bytes], stream: Stream) -> int | None:
     """Give where a message start is first found in a stream, holes excepted."""
-    found = (first_start(stream, start, stop, line, likely) for start, stop in stream.runs())
+    found = (first_start(stream, start, stop, likely) for start, stop in stream.runs())
     return next((at for at in found if at is not None), None)
 
 
@@ -141,17 +153,17 @@ class Conversation:
         """
         assert self.server is not None
         seq = self.streams[self.server].seq(at)
+        if self.queue and not jumped and not self.queue[0].jumped:
+            return self.queue[0] if self._seen(self.queue[0], at) else None
         candidates = list(takewhile(lambda request: self._may_answer(request, at), self.queue))
         if not candidates:
             return None
-        if not jumped and not candidates[0].jumped:
-            return candidates[0]
         exact = [r for r in candidates if (r.carrier.ack == seq if r.carrier.has_ack else at == 0)]
         found = exact[0] if exact else candidates[-1]
         if not exact:
             several = len(candidates) > 1 and candidates[-2].carrier.ack == found.carrier.ack
-            more = not found.framed.lost and self._received(at) > found.framed.end + 1  # one more may be a FIN
-            if found.jumped or several or more:
+            more = self._received(at) > found.framed.end + 1  # one more may be a FIN
+            if found.jumped or several or more or found.framed.lost:
                 return None
         found.jumped = False
         del self.queue[: self.queue.index(found)]
@@ -170,6 +182,10 @@ class Conversation:
         assert self.server is not None
         if request.carrier.has_ack and distance(self.streams[self.server].seq(at), request.carrier.ack) > 0:
             return False
+        return self._seen(request, at)
+
+    def _seen(self, request: Request, at: int) -> bool:
+        """Tell whether the server had seen some of a request when it sent the byte at this offset."""
         received = self._received(at)
         return received < 0 or received > request.framed.start  # below the SYN it is made up
 

@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from reference.flows import Stream
+from reference.protocols import proxy_size
 
 MAX_HEAD_BYTES: Final = 1 << 20
-LIKELY_METHOD: Final = rb"[A-Z][A-Z-]{2,19}"  # every name in IANA's registry, and others that look like one
-REGISTERED: Final = frozenset(
+KNOWN_METHODS: Final = frozenset(
     (
         b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY "
         b"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY "
-        b"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
+        b"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL "
+        b"BAN BCOPY BDELETE BMOVE BPROPFIND BPROPPATCH M-SEARCH NOTIFY POLL PURGE REFRESH SOURCE SUBSCRIBE UNSUBSCRIBE"
     ).split()
 )
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TARGET: Final = rb"[^\x00-\x20\x7f]+"
 REQUEST_LINE: Final = re.compile(rb"(%s) +(%s(?: +%s)*) +HTTP/1\.[0-9] *\r?\n" % (TOKEN, TARGET, TARGET))
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: [^\n]*)?\r?\n")
-REQUEST_START: Final = re.compile(rb"(%s) %s HTTP/1\.[01]\r?\n" % (LIKELY_METHOD, TARGET))
+REQUEST_START: Final = re.compile(rb"([A-Z-]+) %s HTTP/1\.[01]\r?\n" % TARGET)
 LENGTH_MOST: Final = 1 << 62
+MAY_START: Final = re.compile(rb"(?:%s(?: [^\x00-\x1f\x7f]*)?|HTTP/1[^\n]*)\r?|HTTP/?" % TOKEN)
 EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)*")
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\n]*)?\r?\n")
 
@@ -96,22 +98,27 @@ def body_length(head: bytes, status: int | None, answers: bytes | None) -> int |
     return "close" if status is not None else 0
 
 
-def first_start(
-    stream: Stream, at: int, stop: int, line: re.Pattern[bytes], likely: re.Pattern[bytes]
-) -> int | None:
+def opening(stream: Stream) -> int:
+    """Give where the first message may start: behind empty lines, and behind a PROXY protocol header."""
+    stop = stream.run_end(0)
+    at = proxy_size(bytes(stream.data[:stop]))
+    return int(EMPTY_LINES.match(stream.data, at, stop).end())  # type: ignore[union-attr]
+
+
+def first_start(stream: Stream, at: int, stop: int, likely: re.Pattern[bytes]) -> int | None:
     """Give where in a range the first message starts; letters that stand right before its method are not of it."""
-    if at == 0:
-        begin = EMPTY_LINES.match(stream.data, at, stop).end()  # type: ignore[union-attr]
-        if line.match(stream.data, begin, stop):
-            return int(begin)
-    found = likely.search(stream.data, at, stop)
-    if not found:
-        return None
-    if likely is STATUS_LINE:
-        return found.start()
-    method = found[1]
-    cuts = [cut for cut in range(len(method)) if method[cut:] in REGISTERED]
-    return found.start() + (cuts[0] if cuts else 0)
+    for found in likely.finditer(stream.data, at, stop):
+        if likely is STATUS_LINE:
+            return found.start()
+        begin, end = found.span(1)
+        begin += len(found[1]) - len(found[1].lstrip(b"-"))
+        at_line = begin == at or stream.data[begin - 1] == 10
+        known = [cut for cut in range(begin, end) if bytes(stream.data[cut:end]) in KNOWN_METHODS]
+        if known and not at_line:
+            return known[0]
+        if 3 <= end - begin < 32:
+            return begin
+    return None
 
 
 class Framer:
@@ -128,7 +135,8 @@ class Framer:
 
     def messages(self) -> Iterator[Framed]:
         """Find message after message; bytes between them are skipped."""
-        at, synced = 0, self.stream.synced
+        at, synced = opening(self.stream) if self.stream.synced else 0, self.stream.synced
+        begun = not synced
         while at < self.stream.end and not self.tunnel:
             stop = self.stream.run_end(at)
             if stop == at:
@@ -136,7 +144,7 @@ class Framer:
                 continue
             if not synced:
                 self.jumped = True
-                found = self._first_start(at, stop)
+                found = first_start(self.stream, at, stop, self.start_line)
                 if found is None:
                     at = stop
                     continue
@@ -144,8 +152,12 @@ class Framer:
             at = EMPTY_LINES.match(self.stream.data, at, stop).end()  # type: ignore[union-attr]
             line = self.line.match(self.stream.data, at, stop)
             if not line:
+                cut = at == stop or MAY_START.fullmatch(self.stream.data, at, stop)
+                if not begun and not cut:
+                    return  # another protocol, whatever it says
                 synced = at == stop
                 continue
+            begun = True
             try:
                 message = self._message(line)
             except Invalid as problem:
@@ -156,10 +168,6 @@ class Framer:
             self.jumped = False
             at = message.end
             synced = not message.lost
-
-    def _first_start(self, at: int, stop: int) -> int | None:
-        """Find the first message start in a range: at the first byte of all it may be any, behind it a likely one."""
-        return first_start(self.stream, at, stop, self.line, self.start_line)
 
     def _message(self, line: re.Match[bytes]) -> Framed:
         """Frame the message whose start line this is; an Invalid carries where to go on."""
