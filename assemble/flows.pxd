@@ -108,19 +108,23 @@ cdef struct Flow:
     uint8_t begun           # a message of it was framed
     uint16_t named          # Tally: the other protocol that it speaks; 0: none is known
     uint8_t one_sided       # nobody waits for the other direction any more
-    uint8_t waiting         # on the list of flows with something that a timer has to end
     uint8_t closing         # on the closing list
     int64_t last_ns         # last packet
     int64_t queued_ns       # its place in the idle list: at most last_ns
     Flow* before            # idle list or closing list
     Flow* behind
-    Flow* waiting_before
+    int64_t due_ns          # on the wheel: when a timer looks at it, not later than it has to
+    Flow** waiting_at       # ... what points to it there; NULL: it is not on the wheel
     Flow* waiting_behind
     Half[2] half            # half[0]: sent by the lower endpoint of the key
     Pending* pending        # owned: a ring of requests without a final response
     uint32_t pending_first
     uint32_t pending_count
     uint32_t pending_capacity
+
+cdef enum:
+    WHEEL = 1024            # a power of two
+    WHEEL_SHIFT = 26        # one of its slots is 2**26 ns, 67 ms
 
 cdef struct Chain:          # a doubly linked list of flows
     Flow* head
@@ -132,7 +136,8 @@ cdef class FlowTable:
     cdef readonly uint64_t count
     cdef Chain idle         # least recently active first, nearly: see `touch`
     cdef Chain closing      # both directions ended, oldest first
-    cdef Flow* waiting      # unordered
+    cdef Flow* wheel[1024]  # WHEEL lists of flows that wait, by `due_ns`; what is due a turn later is put back
+    cdef int64_t turned     # number of the slot that was looked at last
     cdef Flow* find(self, const Packet* packet, int* side) noexcept nogil
     cdef void place(self, Flow* flow) noexcept nogil
     cdef bint grow(self) noexcept nogil
@@ -140,7 +145,7 @@ cdef class FlowTable:
     cdef void remove(self, Flow* flow) noexcept nogil
     cdef void requeue(self, Flow* flow) noexcept nogil
     cdef void set_closing(self, Flow* flow) noexcept nogil
-    cdef void set_waiting(self, Flow* flow) noexcept nogil
+    cdef void set_waiting(self, Flow* flow, int64_t due_ns) noexcept nogil
     cdef void clear_waiting(self, Flow* flow) noexcept nogil
 
 cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,

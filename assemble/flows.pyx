@@ -212,23 +212,25 @@ cdef class FlowTable:
             flow.queued_ns = flow.last_ns
             link_last(&self.closing, flow)
 
-    cdef void set_waiting(self, Flow* flow) noexcept nogil:
-        """Put a flow on the list of those that a timer has to look at."""
-        if not flow.waiting:
-            flow.waiting = 1
-            flow.waiting_before = NULL
-            flow.waiting_behind = self.waiting
-            if self.waiting != NULL:
-                self.waiting.waiting_before = flow
-            self.waiting = flow
+    cdef void set_waiting(self, Flow* flow, int64_t due_ns) noexcept nogil:
+        """Have a timer look at a flow at this time; one that looks sooner does, and puts it back."""
+        cdef int64_t number = due_ns >> WHEEL_SHIFT
+        cdef Flow** slot
+        if flow.waiting_at != NULL and flow.due_ns <= due_ns:
+            return
+        self.clear_waiting(flow)
+        slot = &self.wheel[(number if number > self.turned else self.turned) & (WHEEL - 1)]
+        flow.due_ns = due_ns
+        flow.waiting_at = slot
+        flow.waiting_behind = slot[0]
+        if slot[0] != NULL:
+            slot[0].waiting_at = &flow.waiting_behind
+        slot[0] = flow
 
     cdef void clear_waiting(self, Flow* flow) noexcept nogil:
-        """Take a flow off that list."""
-        if flow.waiting:
-            flow.waiting = 0
-            if flow.waiting_before != NULL:
-                flow.waiting_before.waiting_behind = flow.waiting_behind
-            else:
-                self.waiting = flow.waiting_behind
+        """Take a flow off the wheel."""
+        if flow.waiting_at != NULL:
+            flow.waiting_at[0] = flow.waiting_behind
             if flow.waiting_behind != NULL:
-                flow.waiting_behind.waiting_before = flow.waiting_before
+                flow.waiting_behind.waiting_at = flow.waiting_at
+            flow.waiting_at = NULL

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
-    AWAITING_PEER, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, UNSEEN, Flow, Half, Stored, awaits,
+    CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, UNSEEN, Flow, Half, Stored, awaits,
     widened,
 )
 from assemble.store cimport Added, store_add, store_first, store_last, store_shift
@@ -69,7 +69,7 @@ cdef class Reassembler(Waiting):
             self.relieve(flow, side)
         if half.end >= 0:
             self.close_if_ended(flow, side)
-        if half.store.count or other.store.count or other.phase == AWAITING_PEER or self.standing(half):
+        if self.standing(half) or self.standing(other):
             self.settle(flow)
             self.mark_waiting(flow, flow.last_ns)
         self.keep_to_budget()

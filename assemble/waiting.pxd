@@ -22,6 +22,9 @@ cdef class Waiting:
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil
     cdef bint standing(self, const Half* half) noexcept nogil
     cdef void mark_waiting(self, Flow* flow, int64_t now_ns) noexcept nogil
+    cdef void wait_on(self, Flow* flow) noexcept nogil
+    cdef void turn(self, int64_t number, int64_t now_ns) noexcept nogil
+    cdef int64_t patience(self, const Half* half) noexcept nogil
     cdef void tick(self, int64_t now_ns) noexcept nogil
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil
     cdef bint give_up(self, Flow* flow, int side) noexcept nogil

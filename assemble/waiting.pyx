@@ -1,7 +1,7 @@
 """Halves that stand still, and what ends it: bytes that arrive, a timer on packet time, the memory budget, the end.
 
 In: flows with stored bytes.  Out: calls of the framer, in each half's order.  Invariant: a flow in which anything
-stands still is on the table's waiting list; whatever is given up is counted.
+stands still is on the table's timer wheel, at the time its wait ends or before; whatever is given up is counted.
 A half may stand still for four reasons: no SYN seen yet, a hole, a response whose request has not been delivered, a
 request to switch protocols whose answer is not known.
 """
@@ -11,8 +11,8 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, Flow, FlowTable,
-    Half, Pending, Stored, awaits, widened,
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, WHEEL, WHEEL_SHIFT, Flow,
+    FlowTable, Half, Pending, Stored, awaits, widened,
 )
 from assemble.http1 cimport Http1Framer
 from assemble.store cimport store_clear, store_drop_first, store_first
@@ -138,36 +138,40 @@ cdef class Waiting:
                 or half.state == OPEN and half.end > half.next)
 
     cdef void mark_waiting(self, Flow* flow, int64_t now_ns) noexcept nogil:
-        """Keep the list of waiting flows, and since when each half waits."""
+        """Keep since when each half waits, and the time to look at the flow again."""
         cdef int side
-        cdef bint any_waits = False
         for side in range(2):
             if not self.standing(&flow.half[side]):
                 flow.half[side].waiting_ns = 0
-                continue
-            any_waits = True
-            if flow.half[side].waiting_ns == 0:
+            elif flow.half[side].waiting_ns == 0:
                 flow.half[side].waiting_ns = now_ns if now_ns else 1
-        if any_waits:
-            self.table.set_waiting(flow)
-        else:
+        self.wait_on(flow)
+
+    cdef void wait_on(self, Flow* flow) noexcept nogil:
+        """Put a flow on the wheel for the first of its waits to end, or take it off."""
+        cdef int side
+        cdef int64_t due_ns
+        cdef bint any_waits = False
+        for side in range(2):
+            if flow.half[side].waiting_ns:
+                due_ns = flow.half[side].waiting_ns + self.patience(&flow.half[side])
+                self.table.set_waiting(flow, due_ns)
+                any_waits = True
+        if not any_waits:
             self.table.clear_waiting(flow)
 
     cdef void tick(self, int64_t now_ns) noexcept nogil:
         """End what has waited too long, by packet time."""
-        cdef Flow* flow = self.table.waiting
-        cdef Flow* following
-        cdef bint moved
-        while flow != NULL:
-            following = flow.waiting_behind
-            moved = self.look_after(flow, 0, now_ns)
-            moved = self.look_after(flow, 1, now_ns) or moved
-            if moved:
-                self.settle(flow)
-                self.mark_waiting(flow, now_ns)
-            elif flow.half[0].waiting_ns == 0 and flow.half[1].waiting_ns == 0:
-                self.table.clear_waiting(flow)
-            flow = following
+        cdef Flow* flow
+        cdef int64_t number = self.table.turned
+        cdef int64_t last = now_ns >> WHEEL_SHIFT
+        if last - number >= WHEEL:
+            number = last - WHEEL + 1
+        if last > self.table.turned:
+            self.table.turned = last
+        while number <= last:
+            self.turn(number, now_ns)
+            number += 1
         while self.table.closing.head != NULL and self.table.closing.head.queued_ns + self.gap_ns < now_ns:
             self.finish(self.table.closing.head)
         while self.table.idle.head != NULL and self.table.idle.head.queued_ns + self.idle_ns < now_ns:
@@ -179,20 +183,41 @@ cdef class Waiting:
                 self.table.requeue(flow)
         self.keep_to_budget()
 
+    cdef void turn(self, int64_t number, int64_t now_ns) noexcept nogil:
+        """Look at the flows of one slot of the wheel; those whose time is not over are put back where they belong."""
+        cdef Flow** slot = &self.table.wheel[number & (WHEEL - 1)]
+        cdef Flow* due = slot[0]
+        cdef Flow* flow
+        cdef bint moved
+        slot[0] = NULL
+        if due != NULL:
+            due.waiting_at = &due
+        while due != NULL:
+            flow = due
+            self.table.clear_waiting(flow)
+            moved = self.look_after(flow, 0, now_ns)
+            moved = self.look_after(flow, 1, now_ns) or moved
+            if moved:
+                self.settle(flow)
+                self.mark_waiting(flow, now_ns)
+            else:
+                self.wait_on(flow)
+
+    cdef int64_t patience(self, const Half* half) noexcept nogil:
+        """Return how long a half may wait for what it waits for."""
+        cdef int64_t hole_end
+        if half.state == OPEN and awaits(half):
+            return self.gap_ns + self.gap_ns // 4    # the peer's own hole is given up first, which may answer it
+        if half.state == OPEN:
+            hole_end = store_first(&half.store).at if half.store.count else half.end
+            if half.acked_known and half.acked < hole_end:
+                return self.gap_ns * PATIENCE        # its receiver misses it too: it will be sent again
+        return self.gap_ns
+
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil:
         """End one half's wait if its time is over; True if it goes on."""
         cdef Half* half = &flow.half[side]
-        cdef int64_t hole_end
-        cdef int64_t limit_ns = self.gap_ns
-        if half.waiting_ns == 0:
-            return False
-        if half.state == OPEN and awaits(half):
-            limit_ns += limit_ns // 4    # the peer's own hole is given up first, which may answer it
-        elif half.state == OPEN:
-            hole_end = store_first(&half.store).at if half.store.count else half.end
-            if half.acked_known and half.acked < hole_end:
-                limit_ns *= PATIENCE     # its receiver misses it too: it will be sent again
-        if now_ns - half.waiting_ns < limit_ns:
+        if half.waiting_ns == 0 or now_ns - half.waiting_ns < self.patience(half):
             return False
         if half.state == PARTIAL:
             self.open_late(half)

@@ -1,6 +1,7 @@
 """Waiting: what stands still goes on when its time is over, by the packets' clock, and not before."""
 
 import pytest
+from packets import FIN
 from talks import CLIENT, SERVER, START_NS, Talk, later
 
 from assemble import Message, MessageStream
@@ -71,3 +72,29 @@ def test_the_clock_is_the_packets_and_a_step_back_harms_nothing():
     talk.now_ns = START_NS - 5 * 10**9
     got, _ = until(talk.put(SERVER, OK), 0)
     assert statuses(got) == [None, 200]
+
+
+@pytest.mark.parametrize(("seconds", "out"), [(99, 1), (101, 2)])
+def test_a_wait_of_any_length_ends_at_its_time_whatever_else_goes_on(seconds, out):
+    """Timers are looked at in turns of about a minute; a longer wait has to last through some of them."""
+    talk = Talk().open().put(CLIENT, GET).put(SERVER, OK[:40]).lose(SERVER, OK[40:42])
+    talk.put(SERVER, OK[42:]).put(CLIENT)
+    stream = MessageStream(gap_timeout_s=100, idle_timeout_s=1000)
+    got = stream.feed([*talk.frames, *(later(each / 4, talk) for each in range(4 * seconds))])
+    assert len(got) == out
+
+
+def test_a_lost_end_is_given_up_once_its_receiver_says_that_it_has_it():
+    """An acknowledgement alone, without data on either side, makes a long wait a short one."""
+    talk = Talk().open().put(CLIENT, GET).put(SERVER, OK[:40]).lose(SERVER, OK[40:]).put(SERVER, flags=FIN)
+    talk.put(CLIENT, acked=40).wait(5)
+    got, stream = until(talk, 0.2)
+    assert statuses(got) == [None]
+    assert statuses(stream.feed([*talk.put(CLIENT).frames[-1:], later(0.4, talk)])) == [200]
+
+
+def test_after_hours_of_silence_everything_is_due():
+    """A capture may be paused; whatever waited then has waited for long enough."""
+    talk = Talk().put(CLIENT, GET)
+    _, stream = until(talk, 1)
+    assert [m.payload for m in stream.feed([later(9 * 3600, talk)])] == [GET]
