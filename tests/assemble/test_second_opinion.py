@@ -148,4 +148,4 @@ def captures() -> list[Any]:
 def test_parsers_end_each_message_of_a_real_capture_at_its_last_byte(path: Path, ports: Any, ask, reasons):
     """The same of traffic that nobody here made: there the parsers have nothing to refuse."""
     messages = asked(list(assemble.messages(str(path), ports=ports)))
-    assert all([agrees(ask, reasons, message) for message in messages])
+    assert all(agrees(ask, reasons, message) for message in messages)
