@@ -80,7 +80,7 @@ def reassembly_seeds() -> list[bytes]:
 
 def framing_seeds() -> list[bytes]:
     """One conversation with all kinds of bodies, and each token alone and behind a start line."""
-    heads = [bytes([how, 7, 1, 2, how & 1]) for how in (1, 3, 5, 0, 9)]
+    heads = [bytes([how, 7, 1, 2, how & 7]) for how in (1, 3, 5, 0, 9, 7)]
     out = [head + EXCHANGE for head in heads]
     for token in TOKENS[:70]:
         out.append(heads[1] + b"GET / HTTP/1.1\r\n" + token + b"\r\n\x02HTTP/1.1 200 OK\r\n" + token + b"\r\nabcde")
