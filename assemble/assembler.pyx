@@ -75,7 +75,7 @@ cdef class Assembler:
     cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil:
         """Take what a frame of a rare link type carries: nothing, one packet or several."""
         cdef const uint8_t[::1] carried
-        found = strip(link, frame[:caplen])
+        found = strip(link, frame[:caplen] if caplen else b"")   # no frame, no pointer
         if not found:
             count(self.tally, Tally.refused_link_header if found is None else Tally.refused_not_ip, 1)
             return

@@ -12,7 +12,7 @@ from talks import audit
 from assemble import MessageStream, Settings
 from fuzz.wires import START_NS
 
-LINKS: Final = (1, 113, 276, 0, 108, 101, 228, 229, 12, 105, 127, 9, 50, 51, 192, 147)
+LINKS: Final = (1, 113, 276, 0, 108, 101, 228, 229, 105, 127, 119, 163, 192, 9, 12, 147)
 STEPS_NS: Final = (1_000_000, 0, 50_000_000, 1_000_000_000, 10_000_000_000, 31_000_000_000, 61_000_000_000, -1_000_000)
 REST: Final = 0xFF  # as a length: all that is left of the input
 MOST_FRAMES: Final = 100

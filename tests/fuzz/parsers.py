@@ -8,12 +8,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import reference
+from reference.fragments import Joiner, Piece
 
 from assemble import MessageStream
 from assemble.decode import decode
+from assemble.fragments import joined
+from assemble.protocols import protocol_of
+from assemble.proxy import proxy_header_of
+from assemble.rare import RARE, strip
 from capture.errors import MalformedTraffic
+from capture.records import BATCH_HEADER, FRAME_ENTRY
 from capture.savefile import Cutter
 
+RARE_LINKS: Final = sorted(RARE)
+TIMEOUT_NS: Final = 30_000_000_000
 LINKS: Final = (1, 113, 276, 0, 101)
 MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -25,11 +33,13 @@ def read_frame(link: int, data: bytes) -> None:
         got = decode(data, link)
     except MalformedTraffic:
         got = None
+    wanted, refusal = None, ""
     try:
         wanted = reference.decode(0, 0, link, bytes(data))
-    except reference.Refused as refusal:
-        # Which version an IP header has, the compiled decoder reads in the header itself.
-        assert got is None or refusal.args[0] in ("not ip", "ip"), (
+    except reference.Refused as problem:
+        refusal = problem.args[0]
+    if wanted is None:  # which version an IP header has, the compiled decoder reads in the header itself
+        assert got is None or refusal in ("not ip", "ip"), (
             f"the reference refuses this frame of link type {link}: {got}"
         )
         return
@@ -42,10 +52,13 @@ def read_frame(link: int, data: bytes) -> None:
 
 
 def read_batch(data: bytes) -> None:
-    """Take a damaged batch: the frames before the damage count."""
+    """Take a damaged batch: the frames before the damage count; packet times are before the year 2116."""
+    data = bytearray(data)
+    for at in range(BATCH_HEADER.size + 7, len(data), FRAME_ENTRY.size):
+        data[at] &= 0x3F
     stream = MessageStream()
     try:
-        messages = stream.feed_batch(data)
+        messages = stream.feed_batch(bytes(data))
     except ValueError:
         messages = []
     messages += stream.finish()
@@ -64,7 +77,43 @@ def read_file(data: bytes) -> None:
             cutter.take()
 
 
-PARSERS: Final[tuple[Callable[[bytes], None], ...]] = (read_batch, read_file)
+def read_rare(data: bytes) -> None:
+    """Strip the headers of a rare link type."""
+    for frame in strip(RARE_LINKS[data[0] % len(RARE_LINKS)], data[1:]) or []:
+        assert len(frame) >= 14
+
+
+def read_fragments(data: bytes) -> None:
+    """Join fragments: 8 bytes say where one belongs, its data is what comes next in the input."""
+    pieces: list[Piece] = []
+    now_ns = 0
+    for at in range(0, min(len(data) - 8, 800), 8):
+        step, ident, protocol, place, more, size, cut, six = data[at : at + 8]
+        now_ns += step * step * 1_000_000
+        ends = (b"\1" * 16, b"\2" * 16) if six & 1 else (b"\1" * 4, b"\2" * 4)
+        offset = 8 * (place if place < 250 else 8192 - 256 + place)
+        pieces.append((now_ns, *ends, ident & 3, protocol & 1, offset, bool(more & 1), data[at : at + size], cut & 15))
+    for memory in (3000, 1 << 24):
+        out, counts = joined(pieces, memory)
+        done = sum(each is not None for each in out)
+        assert len(pieces) == done + counts["frames_joined"] + counts["refused_ip_fragment"]
+        assert counts["fragments_held"] == counts["bytes_held"] == 0
+    joiner = Joiner(TIMEOUT_NS)
+    assert out == [joiner.take(piece) for piece in pieces]
+
+
+def read_beginning(data: bytes) -> None:
+    """Name the protocol that bytes begin; more bytes do not take back a name."""
+    kind, data = data[0] % 3, data[1:]
+    names = [protocol_of(data[:size], kind) for size in range(len(data) + 1)]
+    told = [name for name in names if name]
+    assert not told or names[-len(told) :] == told
+    assert len(set(told)) <= 1, told
+    sizes = [proxy_header_of(data[:size]) for size in range(len(data) + 1)]
+    assert len({size for size in sizes if size is not None}) <= 1
+
+
+PARSERS: Final[tuple[Callable[[bytes], None], ...]] = (read_batch, read_file, read_rare, read_fragments, read_beginning)
 
 
 def run(data: bytes) -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 from random import Random
 
 import packets
+import packets_dot11
 from packets_files import pcap, pcapng
 
+from fuzz.decode import LINKS
+from fuzz.parsers import RARE_LINKS
 from fuzz.reassembly import FIRST_TOKEN
 from fuzz.tokens import TOKENS
+from fuzz.wires import batch
 
 EXCHANGE = (
     b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde"
@@ -54,7 +58,17 @@ def decode_seeds() -> list[bytes]:
         packets.ethernet(packets.ipv4(plain, payload=gre, protocol=47)),
         packets.ethernet(packets.ipv4(plain, payload=inner[0], protocol=4)),
     ]
-    index = {1: 0, 113: 1, 276: 2, 0: 3, 101: 5}
+    air = packets_dot11.dot11(packets_dot11.snap(inner[0]), kind=packets_dot11.QOS_DATA)
+    several = packets_dot11.amsdu([packets_dot11.snap(packet) for packet in inner])
+    frames += [
+        (105, air),
+        (105, packets_dot11.dot11(several, kind=packets_dot11.QOS_DATA, qos=0x80)),
+        (127, packets_dot11.radiotap(air, extended=True)),
+        (119, packets_dot11.prism(air)),
+        (163, packets_dot11.avs(air)),
+        (192, packets_dot11.ppi(packets_dot11.radiotap(air), link=127)),
+    ]
+    index = {link: at for at, link in enumerate(LINKS)}
     singles = [bytes([0, index[link], 0xFF]) + frame for link, frame in frames]
     singles += [bytes([0, 0, 0xFF]) + frame for frame in tunnels]
     both = bytes([0]) + b"".join(bytes([0, len(frame)]) + frame for frame in pieces)
@@ -91,10 +105,14 @@ def framing_seeds() -> list[bytes]:
 def parsers_seeds() -> list[bytes]:
     """Frames for the decoder, capture files for the cutter."""
     frames = [(1_000_000_000 * i, packets.frame(packets.Tcp(seq=i, data=b"x" * i))) for i in range(3)]
-    single = [bytes([{0: 0, 1: 1, 2: 2, 3: 3, 5: 4}[seed[1]]]) + seed[3:] for seed in decode_seeds() if seed[2] == 0xFF]
+    known = {1: 0, 113: 1, 276: 2, 0: 3, 101: 4}
+    named = [(LINKS[seed[1]], seed[3:]) for seed in decode_seeds() if seed[2] == 0xFF]
+    single = [bytes([known[link]]) + frame for link, frame in named if link in known]
+    single += [bytes([7, RARE_LINKS.index(link)]) + frame for link, frame in named if link in RARE_LINKS]
+    pieces = [bytes([1, 0, 0, at, at < 4, 8, 0, at & 1]) for at in (0, 1, 2, 3, 4, 2, 0)]
+    single += [bytes([8]) + b"".join(pieces) + bytes(9), bytes([8]) + b"".join(pieces[::-1]) + bytes(9)]
+    single += [bytes([9, 0]) + token for token in TOKENS]
     files = [bytes([6]) + write(frames, order=order) for write in (pcap, pcapng) for order in "<>"]
-    from fuzz.wires import batch
-
     return [*single, *files, bytes([5]) + batch(frames)]
 
 
