@@ -16,14 +16,17 @@ from fuzz.tokens import TOKENS, dictionary
 from fuzz.wires import CLIENT_PORTS, Segment
 
 FOLDER: Final = Path(__file__).parent / "fuzz"
-TARGETS: Final = {name: import_module(f"fuzz.{name}").run for name in ("decode", "reassembly", "framing", "parsers")}
 FINDINGS: Final = sorted((FOLDER / "findings").glob("*-*"))
 SEEDS: Final = {
     "decode": seeds.decode_seeds,
     "reassembly": seeds.reassembly_seeds,
+    "agreement": seeds.reassembly_seeds,
     "framing": seeds.framing_seeds,
     "parsers": seeds.parsers_seeds,
 }
+
+
+TARGETS: Final = {name: import_module(f"fuzz.{name}").run for name in SEEDS}
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=lambda path: path.name)

@@ -45,7 +45,7 @@ class Side:
     said: int = 0  # stream bytes, a FIN counted as one
 
 
-@dataclass(slots=True)
+@dataclass
 class Program:
     """Reads an input as segments.
 
@@ -63,12 +63,15 @@ class Program:
     sides: dict[tuple[int, bool], Side] = field(default_factory=dict)
     now_ns: int = START_NS
 
-    def read(self) -> Tape:
-        """Read all segments."""
+    def __post_init__(self) -> None:
+        """Set up the connections."""
         isn = self.data[1]
         for port in CLIENT_PORTS:
             self.sides[port, True] = Side(ISNS[isn & 7])
             self.sides[port, False] = Side(ISNS[isn >> 3 & 7])
+
+    def read(self) -> Tape:
+        """Read all segments."""
         at = 2
         while at + 4 <= len(self.data) and len(self.tape.segments) < MOST_SEGMENTS:
             op, place, ack, size = self.data[at : at + 4]
@@ -135,7 +138,9 @@ def check(message: Message, tape: Tape, settings: Settings) -> None:
     if m.kind == "request":
         assert m.method
         assert m.target
-        assert m.payload.startswith(f"{m.method} {m.target}".encode("latin-1")[: len(m.payload)])
+        method, target = m.method.encode("latin-1"), m.target.encode("latin-1")
+        assert m.payload.startswith(method)
+        assert m.payload[len(method) :].lstrip(b" \t\v\f\r").startswith(target)
     else:
         line = STATUS_LINE.match(m.payload)
         assert line

@@ -121,6 +121,7 @@ def main(folder: Path) -> None:
     for name, seeds in (
         ("decode", decode_seeds()),
         ("reassembly", reassembly_seeds()),
+        ("agreement", reassembly_seeds()),
         ("framing", framing_seeds()),
         ("parsers", parsers_seeds()),
     ):

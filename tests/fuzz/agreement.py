@@ -1,0 +1,64 @@
+"""Target `agreement`: programs of segments, calm enough for the reference to be right, against the compiled core.
+
+In: a program of the reassembly target; it gets a handshake, and of what it says only places, sides, connections and
+payload count.  Out: an exception when the two give other messages: holes, overlaps, other orders, any conversation.
+"""
+
+import re
+from typing import Final
+
+from engines import by_reference
+from talks import audit
+
+from assemble import MessageStream
+from fuzz.framing import different, is_broken, timeless
+from fuzz.reassembly import FAR, Program
+from fuzz.wires import Tape
+
+OPEN: Final = ((0x02, 0x05), (0x12, 0x15), (0x22, 0x25), (0x32, 0x35))  # SYN, SYN of the server; by connection
+CLOSE: Final = ((0x06, 0x07), (0x16, 0x17), (0x26, 0x27), (0x36, 0x37))  # both FINs
+SIDE_AND_CONNECTION: Final = 0x31  # bits of a segment's first byte
+SWITCH: Final = re.compile(rb"HTTP/1\.[0-9] 101")  # that nobody asked for: the reference then drops all requests
+
+
+class Calm(Program):
+    """Reads an input as segments that a working network carries: all acknowledged, at most some bytes out of place."""
+
+    def read(self) -> Tape:
+        """Read all segments, between handshake and, if set-up byte 0 is odd, the end."""
+        self._control(OPEN)
+        super().read()
+        if self.data[0] & 1:
+            self._control(CLOSE)
+        return self.tape
+
+    def _control(self, segments: tuple[tuple[int, int], ...]) -> None:
+        for both in segments:
+            for op in both:
+                super()._put(op, 0, 0, b"")
+
+    def _put(self, op: int, place: int, ack: int, payload: bytes) -> None:
+        del ack  # what the other side has said is always acknowledged
+        super()._put(op & SIDE_AND_CONNECTION, 0 if place in FAR else place, 0, payload)
+
+
+def run(data: bytes) -> None:
+    """Assemble one program both ways."""
+    data = bytes(data)
+    if len(data) < 6:
+        return
+    tape = Calm(data).read()
+    if any(SWITCH.search(segment.data) for segment in tape.segments):
+        return
+    frames = tape.frames()
+    stream = MessageStream()
+    got = stream.feed_batch(tape.batch()) + stream.finish()
+    counters = stream.counters
+    audit(counters, frames, got)
+    if any(map(is_broken, got)):
+        return
+    wanted = by_reference(frames)
+    if counters["bytes_in_messages"] + counters["bytes_duplicate"] != counters["bytes_payload"]:
+        got, wanted = timeless(got, ids=False), timeless(wanted, ids=False)
+    got, wanted = sorted(got, key=repr), sorted(wanted, key=repr)
+    assert got == wanted, f"the reference differs: {different(got, wanted)}"
