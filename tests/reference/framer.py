@@ -27,6 +27,7 @@ STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: [^\n]*)?\r?\n")
 REQUEST_START: Final = re.compile(rb"([A-Z-]+) %s HTTP/1\.[01]\r?\n" % TARGET)
 LENGTH_MOST: Final = 1 << 62
 MAY_START: Final = re.compile(rb"(?:%s(?: [^\x00-\x1f\x7f]*)?|HTTP/1[^\n]*)\r?|HTTP/?" % TOKEN)
+SPACE: Final = b" \t\r\n"  # not all that Python strips
 EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)*")
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\n]*)?\r?\n")
 
@@ -56,7 +57,7 @@ def header_values(head: bytes, name: bytes) -> list[bytes]:
     lines: list[bytes] = []
     for line in head.split(b"\n")[1:]:
         if line[:1] in (b" ", b"\t") and lines:
-            lines[-1] += b" " + line.strip()
+            lines[-1] += b" " + line.strip(SPACE)
         else:
             lines.append(line.rstrip(b"\r"))
     pairs = (line.split(b":", 1) for line in lines if b":" in line)
@@ -71,10 +72,10 @@ def body_length(head: bytes, status: int | None, answers: bytes | None) -> int |
         if answers == b"CONNECT" and status // 100 == 2:
             return 0
     codings = [
-        item.split(b";")[0].strip().lower()
+        item.split(b";")[0].strip(SPACE).lower()
         for value in header_values(head, b"transfer-encoding")
         for item in value.split(b",")
-        if item.strip()
+        if item.strip(SPACE)
     ]
     codings = [item for item in codings if item != b"identity"]  # of RFC 2616, and as good as none
     if codings:
@@ -84,7 +85,7 @@ def body_length(head: bytes, status: int | None, answers: bytes | None) -> int |
             raise Invalid("transfer-encoding of a request does not end in chunked")
         return "close"
     lengths = {
-        item.strip()
+        item.strip(SPACE)
         for value in header_values(head, b"content-length")
         for item in value.split(b",")
     }  # fmt: skip
