@@ -18,7 +18,7 @@ from packets_files import read_pcap
 from assemble.records import Message
 from reference.decode import Refused, Segment, decode
 from reference.flows import End, Flow, Stream, distance, group
-from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, Framed, Framer, first_start, opening
+from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, STATUS_START, Framed, Framer, first_start, opening
 
 Identity = Callable[[bytes, int, bytes, int, int, int], int]
 
@@ -68,7 +68,7 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
     for end, stream in streams.items():
         found = [
             (at, is_request)
-            for likely, is_request in ((REQUEST_START, True), (STATUS_LINE, False))
+            for likely, is_request in ((REQUEST_START, True), (STATUS_START, False))
             for at in [first_match(likely, stream)]
             if at is not None
         ]

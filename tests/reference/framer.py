@@ -25,6 +25,7 @@ TARGET: Final = rb"[^\x00-\x20\x7f]+"
 REQUEST_LINE: Final = re.compile(rb"(%s) +(%s(?: +%s)*) +HTTP/1\.[0-9] *\r?\n" % (TOKEN, TARGET, TARGET))
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: [^\n]*)?\r?\n")
 REQUEST_START: Final = re.compile(rb"([A-Z-]+) %s HTTP/1\.[01]\r?\n" % TARGET)
+STATUS_START: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\n]*)?\r?\n")
 LENGTH_MOST: Final = 1 << 62
 MAY_START: Final = re.compile(rb"(?:%s(?: [^\x00-\x1f\x7f]*)?|HTTP/1[^\n]*)\r?|HTTP/?" % TOKEN)
 SPACE: Final = b" \t\r\n"  # not all that Python strips
@@ -109,7 +110,7 @@ def opening(stream: Stream) -> int:
 def first_start(stream: Stream, at: int, stop: int, likely: re.Pattern[bytes]) -> int | None:
     """Give where in a range the first message starts; letters that stand right before its method are not of it."""
     for found in likely.finditer(stream.data, at, stop):
-        if likely is STATUS_LINE:
+        if likely is STATUS_START:
             return found.start()
         begin, end = found.span(1)
         begin += len(found[1]) - len(found[1].lstrip(b"-"))
@@ -130,7 +131,7 @@ class Framer:
         self.stream = stream
         self.answers = answers
         self.line = REQUEST_LINE if answers is None else STATUS_LINE
-        self.start_line = REQUEST_START if answers is None else STATUS_LINE
+        self.start_line = REQUEST_START if answers is None else STATUS_START
         self.tunnel = False  # set by whoever reads the messages: the rest is not HTTP
         self.jumped = False  # bytes were lost or skipped before the message at hand
 
