@@ -55,7 +55,7 @@ def run(data: bytes) -> None:
     got = stream.feed_batch(tape.batch()) + stream.finish()
     counters = stream.counters
     audit(counters, frames, got)
-    if is_unfair(got):
+    if is_unfair(got, tape):
         return
     wanted = by_reference(frames)
     if counters["bytes_in_messages"] + counters["bytes_duplicate"] != counters["bytes_payload"]:
