@@ -1,0 +1,329 @@
+"""What an assembler has to make of a capture, computed from what was said and what was captured.
+
+In: lines, captured frames, messages that came out.  Out: complaints, one a line.  Invariant: no HTTP is parsed here and
+nothing is reassembled: where messages are is known from who wrote them, and which frame carried which byte first from a
+map of bytes.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+import packets
+
+from assemble import Message, message_id
+from generator.conversations import CLIENT, SERVER, Spoken
+from generator.tap import Captured, Line
+
+Fields = tuple[object, ...]
+
+
+class Seen:
+    """What was captured of one side's stream: which frame carried each byte first."""
+
+    def __init__(self, length: int, frames: Iterable[Captured]) -> None:
+        """Take the frames of one side in capture order."""
+        self.content = bytearray(length)
+        self.map = bytearray(length)
+        runs: list[tuple[int, int, Captured]] = []
+        self.fin = self.reset = self.syn = False
+        for c in frames:
+            p = c.passing
+            self.fin |= bool(p.flags & packets.FIN)
+            self.reset |= bool(p.flags & packets.RST) and p.at == length
+            self.syn |= bool(p.flags & packets.SYN)
+            start = p.at + bool(p.flags & packets.SYN)
+            end = start + len(c.data)
+            at = start
+            while (at := self.map.find(0, at, end)) >= 0:
+                stop = self.map.find(1, at, end)
+                stop = end if stop < 0 else stop
+                runs.append((at, stop, c))
+                self.content[at:stop] = c.data[at - start : stop - start]
+                self.map[at:stop] = b"\1" * (stop - at)
+                at = stop
+        self.runs = sorted(runs, key=lambda r: r[0])
+        self.ends = [r[1] for r in self.runs]
+
+    def carriers(self, start: int, end: int) -> list[Captured]:
+        """Give the frames that carried a range first, in stream order."""
+        out = []
+        for at, _, c in self.runs[bisect_left(self.ends, start + 1) :]:
+            if at >= end:
+                break
+            out.append(c)
+        return out
+
+    def whole(self, start: int, end: int) -> bool:
+        """Tell whether every byte of a range was captured."""
+        return self.map.find(0, start, end) < 0
+
+    def first_hole(self, start: int, end: int) -> int:
+        """Give where the first byte of a range that was not captured is; `end` if there is none."""
+        at = self.map.find(0, start, end)
+        return end if at < 0 else at
+
+    def holes(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Give the holes that touch a range, not cut to it."""
+        out = []
+        at = start
+        while (at := self.map.find(0, at, end)) >= 0:
+            stop = self.map.find(1, at)
+            stop = len(self.map) if stop < 0 else stop
+            out.append((at, stop))
+            at = stop
+        return out
+
+    def present(self, start: int, end: int) -> bytes:
+        """Give the bytes of a range that were captured, joined."""
+        out, at = [], start
+        while (at := self.map.find(1, at, end)) >= 0:
+            stop = self.first_hole(at, end)
+            out.append(bytes(self.content[at:stop]))
+            at = stop
+        return b"".join(out)
+
+
+def seen_of(number: int, line: Line, frames: Sequence[Captured]) -> dict[bool, Seen]:
+    """Give what was captured of both sides of a line."""
+    mine = [c for c in frames if c.line == number]
+    return {
+        side: Seen(len(line.talk.streams[side]), (c for c in mine if c.passing.side is side))
+        for side in (CLIENT, SERVER)
+    }
+
+
+def ident(line: Line, number: int, ordinal: int = 0) -> int:
+    """Give the id of a request."""
+    return message_id(line.client, line.cport, line.server, line.sport, number, ordinal)
+
+
+def request_ids(line: Line, seen: Seen) -> dict[int, int]:
+    """Give the id of each exchange's request by the acknowledgement number on its first byte (DESIGN 5)."""
+    ids: dict[int, int] = {}
+    newest: int | None = None
+    has, ordinal = False, 0
+    for m in line.talk.spoken:
+        if m.side is SERVER or m.refused or not seen.whole(m.start, min(m.start + m.start_len, m.end)):
+            continue
+        p = seen.carriers(m.start, m.start + 1)[0].passing
+        acks = bool(p.flags & packets.ACK)
+        number = line.seq(SERVER, p.ack) if acks else 0
+        if newest is None or (acks and (not has or (number - newest + 2**31) % 2**32 > 2**31)):
+            newest, has, ordinal = number, acks, 0
+        else:
+            ordinal += 1
+        ids[m.exchange] = ident(line, newest, ordinal)
+    return ids
+
+
+def key_of(line: Line, side: bool) -> Fields:
+    """Give the direction that a message of this side has."""
+    ends = (ip_address(line.client), line.cport), (ip_address(line.server), line.sport)
+    return (*ends[0], *ends[1]) if side else (*ends[1], *ends[0])
+
+
+def whole_message(m: Spoken, line: Line, seen: dict[bool, Seen], ids: dict[int, int]) -> Fields | None:
+    """Give what must come out for one message when every byte of it was captured; None: nothing."""
+    half = seen[m.side]
+    if m.refused or (m.cut and m.end < m.start + m.start_len):
+        return None
+    payload = bytes(half.content[m.start : m.end])
+    times = [c.t for c in half.carriers(m.start, m.end)]
+    complete = not m.cut
+    if m.framing == "close" and m.end >= m.start + m.head_len:
+        complete = half.fin and not half.reset
+    missing = 0
+    if m.cut and m.framing == "length" and m.end >= m.start + m.head_len:
+        missing = m.soft_end - m.end
+    number = ids.get(m.exchange)
+    if m.side is SERVER and number is None:
+        number = ident(line, line.seq(SERVER, m.start))
+    return (
+        number,
+        m.method.decode("latin-1") if m.method else None,
+        m.target.decode("latin-1") if m.target else None,
+        m.status,
+        min(m.head_len, len(payload)),
+        complete,
+        missing,
+        min(times),
+        max(times),
+        payload,
+    )
+
+
+def fields_of(message: Message) -> Fields:
+    """Give the same of a message that came out."""
+    return (
+        message.id,
+        message.method,
+        message.target,
+        message.status,
+        message.head,
+        message.complete,
+        message.missing,
+        message.first_ns,
+        message.last_ns,
+        message.payload,
+    )
+
+
+def by_direction(messages: Iterable[Message]) -> dict[Fields, list[Message]]:
+    """Sort messages by who sent them to whom, in the order in which they came out."""
+    out: dict[Fields, list[Message]] = defaultdict(list)
+    for message in messages:
+        out[(message.src, message.sport, message.dst, message.dport)].append(message)
+    return out
+
+
+def brief(fields: Fields) -> str:
+    """Show a message in one line."""
+    return repr(tuple(f if not isinstance(f, bytes | str) or len(f) < 70 else f[:60] for f in fields))
+
+
+def check_whole(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequence[Message]) -> list[str]:
+    """Compare with what must come out of a capture that has every byte: exactly that, in order."""
+    expected: dict[Fields, list[Fields]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        seen = seen_of(number, line, frames)
+        if not all(seen[m.side].whole(m.start, m.end) for m in line.talk.spoken):
+            return []  # while a failure is made smaller: this mode says nothing about such a capture
+        ids = request_ids(line, seen[CLIENT])
+        for m in line.talk.spoken:
+            fields = whole_message(m, line, seen, ids)
+            if fields is not None:
+                expected[key_of(line, m.side)].append(fields)
+    got = {key: [fields_of(m) for m in several] for key, several in by_direction(messages).items()}
+    out = []
+    for key in {*expected, *got}:
+        want, have = expected.get(key, []), got.get(key, [])
+        if want == have:
+            continue
+        at = next((i for i, (w, h) in enumerate(zip(want, have, strict=False)) if w != h), min(len(want), len(have)))
+        out.append(
+            f"{key}: {len(have)} messages for {len(want)}; number {at}:\n"
+            f"   want {brief(want[at]) if at < len(want) else None}\n"
+            f"   have {brief(have[at]) if at < len(have) else None}"
+        )
+    return out
+
+
+def damaged(m: Spoken, seen: Seen, ended: bool) -> tuple[bytes, int | None, bool]:
+    """Give bytes present, bytes missing (None: not known) and whether all bytes are there, of a message with holes."""
+    holes = seen.holes(m.start, m.end)
+    head_end = m.start + m.head_len
+    if not holes:
+        return seen.present(m.start, m.end), 0, m.framing != "close" or ended
+    cut = seen.present(m.start, holes[0][0])
+    if holes[0][0] < head_end:
+        return cut, None, False
+    gone = sum(min(b, m.end) - a for a, b in holes)
+    if m.framing == "length":
+        return seen.present(m.start, m.end), gone, False
+    if m.framing == "close":
+        return seen.present(m.start, m.end), gone if ended else None, False
+    present = bytearray(cut)
+    at, missing = holes[0][0], 0
+    for start, stop in holes:
+        present += seen.present(at, start)
+        if not any(a <= start and stop <= b for a, b in m.soft):
+            return bytes(present), None, False
+        missing += stop - start
+        at = stop
+    return bytes(present) + seen.present(at, m.end), missing, False
+
+
+def beheaded(m: Spoken, seen: Seen) -> bool:
+    """Tell whether a start line lost just the first letters of its method: what is left looks like another one."""
+    end = m.start + len(m.method or b"")
+    kept = seen.map.rfind(0, m.start, end) + 1
+    return kept > 0 and end - kept >= 3 and seen.whole(end, m.start + m.start_len)
+
+
+def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequence[Message]) -> list[str]:
+    """Hold what must be true of plain traffic of which parts were not captured."""
+    out: list[str] = []
+    sent = by_direction(messages)
+    for number, line in enumerate(lines):
+        seen = seen_of(number, line, frames)
+        got: dict[bool, list[Message]] = {}
+        for side in (CLIENT, SERVER):
+            want = []
+            half = seen[side]
+            for m in line.talk.spoken:
+                if m.side is side and half.whole(m.start, m.start + m.start_len):
+                    want.append((m, *damaged(m, half, half.fin and not half.reset)))
+            have = got[side] = sent.pop(key_of(line, side), [])
+            if any(beheaded(m, half) for m in line.talk.spoken if m.side is side):
+                continue
+            out += compare_side(line, side, want, have)
+            if len(have) == len(want) and not line.talk.pipelined:
+                out += check_ids(line, seen, [w[0] for w in want], have)
+    out += [f"invented: {key}" for key in sent]
+    return out
+
+
+def check_wild(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequence[Message]) -> list[str]:
+    """Hold what must be true of any traffic of which parts were not captured: nothing is made up."""
+    out = []
+    sent = by_direction(messages)
+    for number, line in enumerate(lines):
+        seen = seen_of(number, line, frames)
+        for side in (CLIENT, SERVER):
+            captured = seen[side].present(0, len(seen[side].map))
+            for message in sent.get(key_of(line, side), []):
+                if message.payload not in captured:
+                    out.append(f"made up: {brief(fields_of(message))}")
+    return out
+
+
+def compare_side(
+    line: Line, side: bool, want: list[tuple[Spoken, bytes, int | None, bool]], have: list[Message]
+) -> list[str]:
+    """Compare one side's messages, in order."""
+    out = []
+    name = "client" if side else "server"
+    for at in range(max(len(want), len(have))):
+        if at >= len(have) or at >= len(want):
+            what = "lost" if at >= len(have) else "invented"
+            shown = want[at][0] if at >= len(have) else brief(fields_of(have[at]))
+            out.append(f"{name} {line.cport}: {what} number {at}: {shown}")
+            break
+        (m, payload, missing, complete), message = want[at], have[at]
+        if message.payload != payload or message.complete != complete:
+            out.append(
+                f"{name} {line.cport}: number {at} of {len(want)}/{len(have)}: want {len(payload)} bytes "
+                f"{'whole' if complete else 'damaged'} missing {missing}, {m}, have {len(message.payload)} "
+                f"{brief(fields_of(message))}"
+            )
+            break
+        if missing is not None and message.missing != missing:
+            out.append(f"{name} {line.cport}: number {at}: missing {message.missing} for {missing}: {m}")
+    return out
+
+
+def check_ids(line: Line, seen: dict[bool, Seen], spoken: list[Spoken], have: list[Message]) -> list[str]:
+    """Check ids that can be known: of exchanges whose request told where its response would start."""
+    out = []
+    ids = request_ids(line, seen[CLIENT])
+    requests = {m.exchange: m for m in line.talk.spoken if m.side is CLIENT}
+    answers = {m.exchange: m for m in reversed(line.talk.spoken) if m.side is SERVER}
+    for m, message in zip(spoken, have, strict=True):
+        request, answer = requests.get(m.exchange), answers.get(m.exchange)
+        if m.side is SERVER and message.id in {number for other, number in ids.items() if other != m.exchange}:
+            out.append(f"mispaired: exchange {m.exchange} of {line.cport}: {m}")
+        if m.side is CLIENT:
+            right: int | None = ids[m.exchange]
+        elif request is None or answer is None:
+            right = None
+        elif m.exchange not in ids:
+            right = ident(line, line.seq(SERVER, m.start))
+        else:
+            p = seen[CLIENT].carriers(request.start, request.start + 1)[0].passing
+            told = line.seq(SERVER, p.ack) if p.flags & packets.ACK else None
+            right = ids[m.exchange] if told == line.seq(SERVER, answer.start) else None
+        if right is not None and message.id != right:
+            out.append(f"id of exchange {m.exchange} of {line.cport}: {m}")
+    return out
