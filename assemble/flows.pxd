@@ -61,7 +61,7 @@ cdef struct Half:
     uint8_t acked_known     # the other side has been heard to acknowledge
     uint8_t overlong        # IN_HEAD: the head went beyond max_header and is not kept
     uint16_t skip           # Tally, in SKIPPING and LOOKING
-    uint32_t base           # sequence number of offset 0
+    uint32_t base           # sequence number of offset 0; UNSEEN: the first acknowledgement number that it got
     int64_t next            # offset of the next byte to deliver
     int64_t end             # offset of the FIN or RST; -1 while not seen
     int64_t acked           # highest offset that the other side has acknowledged

@@ -25,6 +25,7 @@ cdef class Http1Framer(Opening):
     cdef bint start_line_holds(self, Flow* flow, Half* half, size_t fresh) noexcept nogil
     cdef void give_up_head(self, Half* half) noexcept nogil
     cdef void pass_gap_in_body(self, Flow* flow, int side, uint64_t size) noexcept nogil
+    cdef void after_cut(self, Flow* flow, int side) noexcept nogil
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil
     cdef void after_message(self, Flow* flow, int side) noexcept nogil
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil

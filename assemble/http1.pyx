@@ -126,7 +126,7 @@ cdef class Http1Framer(Opening):
         else:
             used -= half.body.line     # the line that is no chunk size may begin a message
             self.dispatch(flow, side, p, used, False)
-            self.look_for_start(half, Tally.skipped_no_start)
+            self.after_cut(flow, side)
         return used
 
     cdef size_t more_head(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
@@ -230,7 +230,7 @@ cdef class Http1Framer(Opening):
             n = 0
         memcpy(line, half.held + half.held_size - n, n)
         self.dispatch(flow, side, half.held, half.held_size - n, False)
-        self.look_for_start(half, Tally.skipped_no_start)
+        self.after_cut(flow, side)
         if n and not self.hold(half, line, n):
             count(self.tally, half.skip, n)
 
@@ -360,7 +360,14 @@ cdef class Http1Framer(Opening):
             if inside < size:
                 self.pass_gap(flow, side, size - inside)
         else:
-            self.look_for_start(half, Tally.skipped_no_start)
+            self.after_cut(flow, side)
+
+    cdef void after_cut(self, Flow* flow, int side) noexcept nogil:
+        """Look for the next message behind one whose end is not known."""
+        cdef Half* half = &flow.half[side]
+        if half.head.kind == REQUEST:
+            end_request(flow, half.id, half.end_seq, True)
+        self.look_for_start(half, Tally.skipped_no_start)
 
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil:
         """Send a head that will never be whole as an incomplete message, if at least its start line is there."""

@@ -5,7 +5,7 @@ In: decoded segments with their packet time.  Out: calls of the framer.  Invaria
 What is not next, or must not be delivered yet, is stored; assemble/waiting.pyx says for what it waits and how long.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
@@ -20,6 +20,7 @@ from assemble.waiting cimport Waiting
 
 cdef enum:
     WINDOW_MOST = 1 << 30       # RFC 7323 2.3: no window is larger
+    SYN_NEAR = 1 << 24          # a SYN so little below what was acknowledged is that of the same connection
     PARTIAL_MOST = 256 * 1024   # a half without SYN that holds more than this starts at what it has
 
 cdef int64_t PARTIAL_FIRST = <int64_t>1 << 32    # the first offset of a half without SYN: what is before it is above 0
@@ -46,6 +47,8 @@ cdef class Reassembler(Waiting):
         half = &flow.half[side]
         other = &flow.half[1 - side]
         if packet.flags & TCP_ACK:
+            if other.state == UNSEEN and not other.acked_known:
+                other.base = packet.ack
             other.acked_known = 1
             if (other.state == OPEN or other.state == PARTIAL) and widened(other, packet.ack) > other.acked:
                 other.acked = widened(other, packet.ack)
@@ -99,7 +102,9 @@ cdef class Reassembler(Waiting):
         cdef uint32_t begin = packet.seq + 1
         cdef int64_t at = widened(half, begin)
         if half.state == UNSEEN:
-            return flow.closing and not packet.flags & TCP_ACK
+            # the first acknowledgement that it got, in `base`, tells its SYN from that of a later connection
+            return (flow.closing and not packet.flags & TCP_ACK
+                    and not (half.acked_known and 0 <= <int32_t>(half.base - begin) < SYN_NEAR))
         if half.state == PARTIAL:        # a late SYN comes before all that is held
             return (at < half.next - WINDOW_MOST or 0 <= half.end < at
                     or half.store.count and store_first(&half.store).at < at)
