@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
+from assemble.decode cimport Decoder
 from assemble.http1 cimport Http1Framer
 from assemble.reassembly cimport Reassembler
 from assemble.sink cimport MessageSink
@@ -11,6 +12,7 @@ from capture.counters cimport Counters
 cdef class Assembler:
     cdef readonly Counters page
     cdef readonly MessageSink sink
+    cdef Decoder decoder
     cdef Reassembler reassembler
     cdef Http1Framer framer
     cdef uint64_t* tally        # borrowed from page

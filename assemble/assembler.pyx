@@ -6,7 +6,7 @@ Invariant: time is the packets' alone; the same frames give the same messages ho
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from assemble.decode cimport Packet, decode_frame
+from assemble.decode cimport Decoder, Packet
 from assemble.http1 cimport Http1Framer
 from assemble.reassembly cimport Reassembler
 from assemble.sink cimport BufferSink, MessageSink
@@ -42,6 +42,7 @@ cdef class Assembler:
         self.page = Counters(ASSEMBLE_COUNTERS) if counters is None else counters
         self.sink = BufferSink() if sink is None else sink
         self.tally = self.page.at
+        self.decoder = Decoder(settings, self.page)
         self.framer = Http1Framer(self.sink, settings.max_message, settings.max_header, settings.responses)
         self.framer.tally = self.tally
         self.reassembler = Reassembler(
@@ -62,14 +63,14 @@ cdef class Assembler:
             self.now_ns = ts_ns
             if ts_ns >= self.tick_ns:
                 self.reassembler.tick(ts_ns)
+                self.decoder.fragments.tick(ts_ns)
                 self.tick_ns = ts_ns + TICK_NS
-        verdict = decode_frame(frame, caplen, link, &packet)
+        verdict = self.decoder.decode(frame, caplen, link, ts_ns, &packet)
         if verdict == Tally.frames_decoded and not (
                 self.any_port or self.watched[packet.sport] or self.watched[packet.dport]):
             verdict = Tally.refused_port
         count(self.tally, verdict, 1)
         if verdict == Tally.frames_decoded:
-            packet.ts_ns = ts_ns
             self.reassembler.take(&packet)
 
     cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil:
@@ -145,6 +146,7 @@ cdef class Assembler:
         """End every flow: whatever is complete goes out whole, the rest as incomplete."""
         with nogil:
             self.reassembler.finish_all()
+            self.decoder.fragments.finish()
             self.sink.publish()
         self.check()
 

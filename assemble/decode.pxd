@@ -1,8 +1,11 @@
 """C face of frame decoding."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from assemble.cursor cimport Cursor, Realm
+from assemble.fragments cimport Fragment, Fragments
 from assemble.tally cimport Tally
+from capture.counters cimport Counters
 
 
 cdef enum:
@@ -11,12 +14,8 @@ cdef enum:
     TCP_RST = 4
     TCP_ACK = 16
 
-cdef struct Cursor:           # borrowed: its maker keeps the memory alive
-    const uint8_t* at
-    size_t left               # bytes readable from `at`
-
-cdef struct Packet:           # one TCP segment; `payload` is borrowed from the frame
-    const uint8_t* payload
+cdef struct Packet:           # one TCP segment
+    const uint8_t* payload    # borrowed: from the frame, or from the fragments until the next frame
     uint32_t size             # payload bytes present
     uint32_t cut              # payload bytes on the wire but not in the capture (snap length)
     uint8_t[16] src           # IPv4: the first 4 bytes, the rest 0
@@ -27,20 +26,25 @@ cdef struct Packet:           # one TCP segment; `payload` is borrowed from the 
     uint32_t ack
     uint8_t flags             # TCP_ bits
     uint8_t ipv6
+    uint64_t realm            # the network that the addresses belong to, where these are kept apart; else 0
     int64_t ts_ns
 
-cdef inline const uint8_t* take(Cursor* c, size_t n) noexcept nogil:
-    """Step over n bytes and return where they began; NULL, and nothing moves, if fewer are left."""
-    if n > c.left:
-        return NULL
-    c.at += n
-    c.left -= n
-    return c.at - n
+cdef struct Layer:            # what is behind an IP header
+    uint8_t protocol
+    uint8_t sealed            # all of it is here, and the addresses are those that its checksum covers
 
-cdef inline uint16_t be16(const uint8_t* p) noexcept nogil:
-    return <uint16_t>((<uint32_t>p[0] << 8) | p[1])
-
-cdef inline uint32_t be32(const uint8_t* p) noexcept nogil:
-    return (<uint32_t>p[0] << 24) | (<uint32_t>p[1] << 16) | (<uint32_t>p[2] << 8) | p[3]
-
-cdef Tally decode_frame(const uint8_t* frame, size_t caplen, uint16_t link, Packet* out) noexcept nogil
+cdef class Decoder:
+    cdef readonly Counters page
+    cdef Fragments fragments
+    cdef uint32_t tunnels     # TUNNEL_ bits: those that are unwrapped
+    cdef bint checksums
+    cdef bint by_vlan
+    cdef bint by_tunnel
+    cdef Tally decode(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns,
+                      Packet* out) noexcept nogil
+    cdef Tally read_ip(self, Cursor* c, const Realm* realm, Layer* layer, Packet* out) noexcept nogil
+    cdef Tally read_ipv4(self, Cursor* c, const Realm* realm, Layer* layer, Packet* out) noexcept nogil
+    cdef Tally read_ipv6(self, Cursor* c, const Realm* realm, Layer* layer, Packet* out) noexcept nogil
+    cdef Tally join(self, Cursor* c, Fragment* piece, const Realm* realm, Layer* layer, Packet* out) noexcept nogil
+    cdef Tally read_tcp(self, Cursor* c, const Layer* layer, Packet* out) noexcept nogil
+    cdef uint64_t chosen(self, const Realm* realm) noexcept nogil

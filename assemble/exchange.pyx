@@ -63,7 +63,7 @@ cdef class Exchange(Collector):
             half.ordinal = 0
         else:    # the same number, or an older one on bytes that were captured late: the newest keeps ids apart
             half.ordinal += 1
-        half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6,
+        half.id = identity(client, flow.port[side], server, flow.port[1 - side], flow.ipv6, flow.key[5],
                            half.last_ack, half.ordinal)
         if not half.has_ack:
             traits |= TRAIT_NO_ACK
@@ -103,7 +103,8 @@ cdef class Exchange(Collector):
                 pop_request(flow)
         begin_body(&half.head, traits, &half.body)
         if request == NULL:
-            half.id = identity(client, flow.port[1 - side], server, flow.port[side], flow.ipv6, half.first_seq, 0)
+            half.id = identity(client, flow.port[1 - side], server, flow.port[side], flow.ipv6, flow.key[5],
+                               half.first_seq, 0)
             count(self.tally, Tally.responses_unpaired, 1)
         if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
             flow.tunnel = 1

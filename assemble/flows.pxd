@@ -101,7 +101,7 @@ cdef struct Pending:        # a request that waits for its response
 
 cdef struct Flow:
     uint64_t hash
-    uint64_t[5] key
+    uint64_t[6] key         # lower endpoint, higher endpoint, ports and family, realm
     uint16_t[2] port        # of side 0 and 1, host order
     uint8_t ipv6
     uint8_t tunnel          # switched to another protocol: no more HTTP
@@ -149,7 +149,7 @@ cdef class FlowTable:
     cdef void clear_waiting(self, Flow* flow) noexcept nogil
 
 cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,
-                       uint8_t ipv6, uint32_t ack, uint32_t ordinal) noexcept nogil
+                       uint8_t ipv6, uint64_t realm, uint32_t ack, uint32_t ordinal) noexcept nogil
 
 
 cdef inline int64_t widened(const Half* half, uint32_t seq) noexcept nogil:

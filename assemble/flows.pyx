@@ -27,7 +27,7 @@ cdef inline uint64_t mixed(uint64_t state, uint64_t word) noexcept nogil:
 
 
 cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,
-                       uint8_t ipv6, uint32_t ack, uint32_t ordinal) noexcept nogil:
+                       uint8_t ipv6, uint64_t realm, uint32_t ack, uint32_t ordinal) noexcept nogil:
     """Return a message's id: a pure function of client, server, acknowledgement number and ordinal (DESIGN 5)."""
     cdef uint64_t[4] words
     cdef uint64_t state = 0x52696E6774617031   # 'Ringtap1'
@@ -38,6 +38,8 @@ cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_
     state = mixed(state, words[2])
     state = mixed(state, words[3])
     state = mixed(state, (<uint64_t>client_port << 32) | (<uint64_t>server_port << 8) | ipv6)
+    if realm:
+        state = mixed(state, realm)
     return mixed(state, (<uint64_t>ordinal << 32) | ack)
 
 
@@ -46,7 +48,7 @@ def message_id(client, uint16_t client_port, server, uint16_t server_port, uint3
     here, there = (ip_address(a) for a in (client, server))
     cdef bytes packed_here = here.packed.ljust(16, b"\0")
     cdef bytes packed_there = there.packed.ljust(16, b"\0")
-    return identity(packed_here, client_port, packed_there, server_port, here.version == 6, ack, ordinal)
+    return identity(packed_here, client_port, packed_there, server_port, here.version == 6, 0, ack, ordinal)
 
 
 cdef inline int make_key(const Packet* packet, uint64_t* key, uint64_t* hashed) noexcept nogil:
@@ -62,10 +64,13 @@ cdef inline int make_key(const Packet* packet, uint64_t* key, uint64_t* hashed) 
         memcpy(key + 2, packet.dst, 16)
         key[4] = (<uint64_t>packet.sport << 16) | packet.dport
     key[4] |= <uint64_t>packet.ipv6 << 32
+    key[5] = packet.realm
     cdef uint64_t state = mixed(key[4], key[0] ^ (key[2] * <uint64_t>0x9E3779B97F4A7C15))
     if packet.ipv6:
         state = mixed(state, key[1])
         state = mixed(state, key[3])
+    if packet.realm:
+        state = mixed(state, packet.realm)
     hashed[0] = state
     return side
 
@@ -122,7 +127,7 @@ cdef class FlowTable:
 
     cdef Flow* find(self, const Packet* packet, int* side) noexcept nogil:
         """Return the packet's flow and which side sent it, or NULL."""
-        cdef uint64_t[5] key
+        cdef uint64_t[6] key
         cdef uint64_t hashed
         side[0] = make_key(packet, key, &hashed)
         cdef uint64_t at = hashed & (self.capacity - 1)

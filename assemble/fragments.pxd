@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from assemble.decode cimport Cursor
+from assemble.cursor cimport Cursor
 from assemble.tally cimport Tally
 
 

@@ -20,7 +20,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from assemble.decode cimport Cursor
+from assemble.cursor cimport Cursor
 from assemble.tally cimport Tally, count
 from capture.counters cimport Counters
 

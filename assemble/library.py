@@ -44,6 +44,8 @@ class MessageStream:
 
 def make_settings(*, ports: Iterable[int] = (), **changes: Any) -> Settings:
     """Return Settings with single values changed."""
+    for key in {"decapsulate", "separate"} & changes.keys():
+        changes[key] = tuple(changes[key])
     return Settings(ports=tuple(ports), **changes)
 
 

@@ -107,7 +107,9 @@ REFUSALS: Final = {
     "refused_not_ip": "neither IPv4 nor IPv6",
     "refused_ip_header": "an IP header with impossible lengths",
     "refused_ip_fragment": "an IP fragment",
-    "refused_not_tcp": "not TCP",
+    "refused_not_tcp": "not TCP, nor a tunnel that is unwrapped",
+    "refused_tunnel": "a tunnel with an impossible header, or in too many others",
+    "refused_checksum": "a wrong checksum: its receiver drops it too",
     "refused_tcp_header": "a TCP header with an impossible length",
     "refused_port": "neither port is watched",
 }

@@ -1,6 +1,13 @@
 """What can be set about assembly, with its defaults: one place for the configuration, the process and the library."""
 
 from dataclasses import dataclass
+from typing import Final
+
+TUNNELS: Final = ("vxlan", "geneve", "gre", "erspan", "ipip", "gtpu")
+"""What `decapsulate` can name; the order is that of the TUNNEL_ bits in assemble/tunnels.pxd."""
+
+REALMS: Final = ("vlan", "tunnel")
+"""What `separate` can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +21,9 @@ class Settings:
     max_message     most bytes of one message; what is beyond is counted and the message incomplete
     max_header      most bytes of a start line and header block
     memory          most bytes held for reassembly and unfinished messages, all flows together
+    decapsulate     tunnels that are unwrapped, of TUNNELS
+    separate        what keeps flows with the same addresses apart, of REALMS
+    checksums       whether packets with a wrong IPv4 or TCP checksum are refused, as their receiver does
     """
 
     ports: tuple[int, ...] = ()
@@ -23,3 +33,13 @@ class Settings:
     max_message: int = 64 << 20
     max_header: int = 1 << 20
     memory: int = 512 << 20
+    decapsulate: tuple[str, ...] = TUNNELS
+    separate: tuple[str, ...] = ()
+    checksums: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse names that nothing answers to: a tunnel that is misspelt would be a tunnel that is not unwrapped."""
+        for key, given, known in (("decapsulate", self.decapsulate, TUNNELS), ("separate", self.separate, REALMS)):
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise ValueError(f"{key}: {unknown[0]!r} is none of {', '.join(known)}")

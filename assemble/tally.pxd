@@ -13,7 +13,9 @@ cpdef enum Tally:
     refused_not_ip            # ARP, LLDP and whatever else is neither IPv4 nor IPv6
     refused_ip_header         # a length or version field that cannot be
     refused_ip_fragment       # malformed, or its datagram was given up
-    refused_not_tcp
+    refused_not_tcp           # nor a tunnel that is unwrapped
+    refused_tunnel            # the header of a tunnel with something in it that cannot be, or too many tunnels
+    refused_checksum          # the receiver drops it too
     refused_tcp_header
     refused_port              # TCP, but neither port is watched
     # segments: the classes add up to segments_data

@@ -12,51 +12,56 @@ SUPPORTED: Final = {
     192: "PPI",
     0: "NULL",
     1: "ETHERNET",
+    9: "PPP",
+    50: "PPP_HDLC",
+    51: "PPP_ETHER",
+    100: "ATM_RFC1483",
     101: "RAW",
+    104: "C_HDLC",
+    107: "FRELAY",
     108: "LOOP",
+    109: "ENC",
     113: "LINUX_SLL",
+    117: "PFLOG",
+    122: "IP_OVER_FC",
+    138: "APPLE_IP_OVER_IEEE1394",
+    166: "PPP_PPPD",
+    204: "PPP_WITH_DIR",
+    219: "MPLS",
     228: "IPV4",
     229: "IPV6",
+    239: "NFLOG",
+    240: "NETANALYZER",
+    258: "PKTAP",
+    274: "ETHERNET_MPACKET",
     276: "LINUX_SLL2",
 }
 """LINKTYPE_ value -> name."""
 
-RAW_ALIASES: Final = (12, 14)
-"""What libpcap calls LINKTYPE_RAW: DLT_RAW is 12 on Linux, 14 on OpenBSD."""
+ALIASES: Final = {11: 100, 12: 101, 14: 101}
+"""libpcap's own numbers, where they are not the files': ATM_RFC1483, and RAW as on Linux and on OpenBSD."""
 
 OTHERS: Final = {
     6: "IEEE802_5",
     7: "ARCNET_BSD",
     8: "SLIP",
-    9: "PPP",
     10: "FDDI",
-    50: "PPP_HDLC",
-    51: "PPP_ETHER",
-    100: "ATM_RFC1483",
-    104: "C_HDLC",
-    107: "FRELAY",
-    117: "PFLOG",
-    122: "IP_OVER_FC",
     147: "USER0",
-    166: "PPP_PPPD",
     187: "BLUETOOTH_HCI_H4",
     189: "USB_LINUX",
     195: "IEEE802_15_4_WITHFCS",
     201: "BLUETOOTH_HCI_H4_WITH_PHDR",
     220: "USB_LINUX_MMAPPED",
     227: "CAN_SOCKETCAN",
-    239: "NFLOG",
-    240: "NETANALYZER",
     249: "USBPCAP",
     252: "WIRESHARK_UPPER_PDU",
     253: "NETLINK",
-    258: "PKTAP",
 }
 
 
 def linktype(datalink: int, name: str) -> int:
     """Turn libpcap's data link into its LINKTYPE_ value; a SourceError names one that we cannot decode."""
-    link = 101 if datalink in RAW_ALIASES else datalink
+    link = ALIASES.get(datalink, datalink)
     if link not in SUPPORTED:
         what = OTHERS.get(link, "a rare one")
         known = ", ".join(f"{number} ({each})" for number, each in SUPPORTED.items())

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from assemble.settings import TUNNELS
 from pipeline.values import read_address, read_duration_s, read_size_bytes
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
@@ -39,6 +40,8 @@ SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(read_size_bytes)]
 SomeText = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
+Realm = Literal["vlan", "tunnel"]
 
 
 class Table(BaseModel):
@@ -59,6 +62,9 @@ class PcapInput(Table):
     )
     filter: SomeText | None = Field(
         default=None, description="a capture filter, as tcpdump takes it", examples=["host 10.0.0.7"]
+    )
+    decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=TUNNELS, description="tunnels that are looked into; `ports` is about what is inside, `filter` is not"
     )
 
 
@@ -88,6 +94,12 @@ class Assemble(Table):
     max_message: Annotated[Size, Field(ge=1024)] = Field(default=64 * 2**20, description="longest message kept whole")
     memory: Annotated[Size, Field(ge=2**20)] = Field(
         default=512 * 2**20, description="most bytes held for messages that are not whole yet"
+    )
+    separate: Annotated[tuple[Realm, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=(), description='what keeps connections with the same addresses apart: "vlan", "tunnel" or both'
+    )
+    checksums: bool = Field(
+        default=False, description="true: packets with a wrong checksum are refused; not for captures at the sender"
     )
 
 

@@ -35,6 +35,7 @@ def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
     yield f"input    frames from {named}{several}{f', {write_size(size)}' if size else ''}"
     ports = ", ".join(map(str, source.ports)) if source.ports else "all"
     yield f"         TCP ports: {ports}" + (f"; and only what matches: {source.filter}" if source.filter else "")
+    yield f"         tunnels: {', '.join(source.decapsulate) if source.decapsulate else 'not looked into'}"
     settings = config.assemble
     yield (
         f"messages HTTP/1.x {'requests and responses' if settings.responses else 'requests only'}, "
@@ -44,6 +45,10 @@ def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
         f"         missing bytes are given up after {write_duration(settings.gap_timeout)}, "
         f"silent connections after {write_duration(settings.idle_timeout)}, in the packets' own time"
     )
+    if settings.separate:
+        yield f"         connections of different {' or '.join(settings.separate)} are kept apart"
+    if settings.checksums:
+        yield "         packets with a wrong checksum are refused"
 
 
 def _tcp_input(source: TcpInput) -> Iterator[str]:

@@ -77,17 +77,19 @@ def _assembler(config: Config, source: PcapInput, level: int, ring: Ring, output
     events, counters = EventQueue(), Counters(ASSEMBLE_COUNTERS)
     spec = assemble.process.AssembleSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
-        outputs=outputs, settings=settings(config.assemble, source.ports),
+        outputs=outputs, settings=settings(config.assemble, source),
     )  # fmt: skip
     return Stage("assembler", assemble.process.main, spec, events, counters, writes=outputs)
 
 
-def settings(chosen: Assemble, ports: tuple[int, ...]) -> Settings:
-    """Translate the [assemble] table for the assembler."""
+def settings(chosen: Assemble, source: PcapInput) -> Settings:
+    """Translate the [assemble] table, and what of [input] is its business, for the assembler."""
     return Settings(
-        ports=ports, responses=chosen.responses, gap_timeout_s=chosen.gap_timeout,
+        ports=source.ports, decapsulate=source.decapsulate,
+        responses=chosen.responses, gap_timeout_s=chosen.gap_timeout,
         idle_timeout_s=chosen.idle_timeout, max_header=chosen.max_header,
         max_message=chosen.max_message, memory=chosen.memory,
+        separate=chosen.separate, checksums=chosen.checksums,
     )  # fmt: skip
 
 
