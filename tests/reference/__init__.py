@@ -6,6 +6,7 @@ modules but the message record and the hash of an id.
 """
 
 from reference.assembly import assemble, read_messages
-from reference.decode import Refused, Segment, decode
+from reference.decode import Segment, decode
+from reference.errors import Refused
 
 __all__ = ["Refused", "Segment", "assemble", "decode", "read_messages"]

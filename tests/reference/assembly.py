@@ -16,9 +16,13 @@ from re import Pattern
 from packets_files import read_pcap
 
 from assemble.records import Message
-from reference.decode import Refused, Segment, decode
+from reference.decode import Segment, decode
+from reference.errors import Refused
 from reference.flows import End, Flow, Stream, distance, group
+from reference.fragments import Joiner
 from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, STATUS_START, Framed, Framer, first_start, opening
+
+HELD_NS = 30_000_000_000  # how long fragments wait for the others
 
 Identity = Callable[[bytes, int, bytes, int, int, int], int]
 
@@ -39,9 +43,10 @@ def assemble(
     """Give all messages of a capture, the flows in the order in which they began."""
     watched = set(ports)
     segments = []
+    joiner = Joiner(HELD_NS)
     for index, (ts_ns, frame) in enumerate(frames):
         try:
-            segment = decode(index, ts_ns, link, frame)
+            segment = decode(index, ts_ns, link, frame, joiner)
         except Refused:
             continue
         if not watched or watched & {segment.sport, segment.dport}:

@@ -6,14 +6,14 @@ In: link type and bytes of a frame.  Out: a `Segment` whose data is bounded by t
 from dataclasses import dataclass
 from typing import Final
 
-NULL, ETHERNET, RAW, SLL, SLL2 = 0, 1, 101, 113, 276
-IPV4, IPV6, TCP = 0x0800, 0x86DD, 6
-TAGS: Final = (0x8100, 0x88A8, 0x9100)
-BSD_FAMILIES: Final = {2: IPV4, 24: IPV6, 28: IPV6, 30: IPV6, 10: IPV6}
+from reference.errors import Refused
+from reference.fragments import Joiner, Piece
+from reference.links import number, packet_of
+from reference.tunnels import inner_of
 
-
-class Refused(Exception):
-    """Says in one word why a frame holds no TCP segment for us."""
+TCP: Final = 6
+MOST_TUNNELS: Final = 8
+EXTENSIONS: Final = (0, 43, 60, 135, 139, 140)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,76 +35,90 @@ class Segment:
     data: bytes
 
 
-def number(data: bytes, at: int, size: int) -> int:
-    """Read a big-endian number, or refuse the frame if it is cut short there."""
-    if at < 0 or at + size > len(data):
-        raise Refused("short")
-    return int.from_bytes(data[at : at + size], "big")
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What an IP packet carries; the addresses as 16 bytes."""
+
+    src: bytes
+    dst: bytes
+    protocol: int
+    data: bytes
 
 
-def network(link: int, frame: bytes) -> tuple[int, bytes]:
-    """Strip the link header: give the EtherType and the IP packet."""
-    if link == ETHERNET:
-        at = 12
-        while (kind := number(frame, at, 2)) in TAGS:
-            at += 4
-        return kind, frame[at + 2 :]
-    if link == SLL:
-        return number(frame, 14, 2), frame[16:]
-    if link == SLL2:
-        return number(frame, 0, 2), frame[20:]
-    if link == NULL:
-        little = int.from_bytes(frame[:4], "little")
-        return BSD_FAMILIES.get(little, BSD_FAMILIES.get(number(frame, 0, 4), 0)), frame[4:]
-    if link == RAW:
-        return {4: IPV4, 6: IPV6}.get(number(frame, 0, 1) >> 4, 0), frame
-    raise Refused("link")
-
-
-def ipv4(packet: bytes) -> tuple[bytes, bytes, bytes]:
-    """Give source, destination and TCP bytes of an IPv4 packet (RFC 791)."""
+def ipv4(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
+    """Open an IPv4 packet (RFC 791)."""
     header = 4 * (number(packet, 0, 1) & 15)
-    if number(packet, 0, 1) >> 4 != 4 or header < 20 or header > len(packet):
-        raise Refused("ip")
     total = number(packet, 2, 2) or len(packet)  # 0: segmentation offload, the length did not fit
-    if total < header:
+    if header < 20 or header > len(packet) or total < header:
         raise Refused("ip")
-    if number(packet, 6, 2) & 0x3FFF:
-        raise Refused("fragment")
-    if packet[9] != TCP:
-        raise Refused("protocol")
     mapped = bytes(10) + b"\xff\xff"
-    return mapped + packet[12:16], mapped + packet[16:20], packet[header:total]
+    src, dst, protocol, data = packet[12:16], packet[16:20], packet[9], packet[header:total]
+    place = number(packet, 6, 2)
+    if place & 0x3FFF:
+        ident, offset, more = number(packet, 4, 2), 8 * (place & 0x1FFF), bool(place & 0x2000)
+        cut = max(total - len(packet), 0)
+        protocol, data = joined(joiner, (ts_ns, src, dst, ident, protocol, offset, more, data, cut))
+    return Inside(mapped + src, mapped + dst, protocol, data)
 
 
-def ipv6(packet: bytes) -> tuple[bytes, bytes, bytes]:
-    """Give source, destination and TCP bytes of an IPv6 packet, past its extension headers (RFC 8200)."""
-    if number(packet, 0, 1) >> 4 != 6 or len(packet) < 40:
+def ipv6(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
+    """Open an IPv6 packet, past its extension headers (RFC 8200)."""
+    if len(packet) < 40:
         raise Refused("ip")
-    length = number(packet, 4, 2)
-    end = 40 + length if length else len(packet)
-    body = packet[:end]
-    kind, at = packet[6], 40
-    while kind != TCP:
-        if kind in (0, 43, 60, 135, 139, 140):
-            kind, at = number(body, at, 1), at + 8 * (number(body, at + 1, 1) + 1)
-        elif kind == 51:
-            kind, at = number(body, at, 1), at + 4 * (number(body, at + 1, 1) + 2)
-        elif kind == 44:
-            if number(body, at + 2, 2) & 0xFFF9:
-                raise Refused("fragment")
-            kind, at = number(body, at, 1), at + 8
-        else:
-            raise Refused("protocol")
-    return packet[8:24], packet[24:40], body[at:]
+    length = number(packet, 4, 2) or jumbo(packet)
+    body = packet[40 : 40 + length] if length else packet[40:]
+    cut = max(length - len(body), 0)
+    src, dst, kind = packet[8:24], packet[24:40], packet[6]
+    while kind in (*EXTENSIONS, 44, 51):
+        if kind == 44:
+            place = number(body, 2, 2)
+            kind, ident, body = body[0], number(body, 4, 4), body[8:]
+            if place & 0xFFF9:
+                piece = (ts_ns, src, dst, ident, kind, place & 0xFFF8, bool(place & 1), body, cut)
+                kind, body = joined(joiner, piece)
+            continue
+        size = 4 * (number(body, 1, 1) + 2) if kind == 51 else 8 * (number(body, 1, 1) + 1)
+        if size > len(body):
+            raise Refused("ip")
+        kind, body = body[0], body[size:]
+    return Inside(src, dst, kind, body)
 
 
-def decode(index: int, ts_ns: int, link: int, frame: bytes) -> Segment:
+def jumbo(packet: bytes) -> int:
+    """Give the length in a jumbo payload option (RFC 2675), 0 if there is none."""
+    options = packet[40 : 40 + 8 * (packet[41] + 1)][2:] if packet[6] == 0 and len(packet) > 41 else b""
+    while len(options) >= 6:
+        if options[:2] == b"\xc2\x04":
+            return number(options, 2, 4)
+        options = options[1:] if options[0] == 0 else options[2 + options[1] :]
+    return 0
+
+
+def joined(joiner: Joiner | None, piece: Piece) -> tuple[int, bytes]:
+    """Give protocol and payload of the datagram that a fragment completes."""
+    whole = joiner.take(piece) if joiner is not None else None
+    if whole is None:
+        raise Refused("fragment")
+    return whole[0], whole[1]
+
+
+def segment_of(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
+    """Open IP packets and tunnels down to the one with TCP in it."""
+    for _ in range(MOST_TUNNELS + 1):
+        version = number(packet, 0, 1) >> 4
+        if version not in (4, 6):
+            raise Refused("not ip")
+        inside = ipv4(packet, ts_ns, joiner) if version == 4 else ipv6(packet, ts_ns, joiner)
+        if inside.protocol == TCP:
+            return inside
+        packet = inner_of(inside.protocol, inside.data)
+    raise Refused("too many tunnels")
+
+
+def decode(index: int, ts_ns: int, link: int, frame: bytes, joiner: Joiner | None = None) -> Segment:
     """Decode one frame; raises Refused where it has no whole TCP segment."""
-    kind, packet = network(link, frame)
-    if kind not in (IPV4, IPV6):
-        raise Refused("not ip")
-    src, dst, tcp = ipv4(packet) if kind == IPV4 else ipv6(packet)
+    inside = segment_of(packet_of(link, frame), ts_ns, joiner)
+    src, dst, tcp = inside.src, inside.dst, inside.data
     offset = 4 * (number(tcp, 12, 1) >> 4)
     if offset < 20 or offset > len(tcp):
         raise Refused("tcp")
