@@ -194,8 +194,8 @@ def bad_files(folder):
     (folder / "text.gz").write_bytes(gzip.compress(b"this is no capture at all, but some text"))
     (folder / "short").write_bytes(pcap([])[:20])
     (folder / "short.gz").write_bytes(gzip.compress(pcap([])[:20]))
-    (folder / "wifi").write_bytes(pcap(FRAMES[:1], link=105))
-    (folder / "wifi.gz").write_bytes(gzip.compress(pcapng(FRAMES[:1], link=105)))
+    (folder / "zigbee").write_bytes(pcap(FRAMES[:1], link=195))
+    (folder / "zigbee.gz").write_bytes(gzip.compress(pcapng(FRAMES[:1], link=195)))
     (folder / "broken.gz").write_bytes(gzip.compress(pcap(FRAMES))[:6] + b"garbage, not packed")
     (folder / "folder").mkdir()
     return {
@@ -205,8 +205,8 @@ def bad_files(folder):
         "text.gz": "not a capture file",
         "short": "file header",
         "short.gz": "cut in its first bytes",
-        "wifi": r"cannot decode link type 105 \(IEEE802_11\), only .*ETHERNET",
-        "wifi.gz": r"cannot decode link type 105 \(IEEE802_11\), only .*ETHERNET",
+        "zigbee": r"cannot decode link type 195 \(IEEE802_15_4_WITHFCS\), only .*ETHERNET",
+        "zigbee.gz": r"cannot decode link type 195 \(IEEE802_15_4_WITHFCS\), only .*ETHERNET",
         "broken.gz": "gzip data",
         "folder": "is a directory; write .*pcap",
         "missing": "no such file",
