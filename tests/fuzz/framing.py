@@ -15,7 +15,7 @@ from engines import by_reference
 from talks import audit
 
 from assemble import Message, MessageStream
-from fuzz.wires import CLIENT_PORTS, START_NS, Segment, Tape
+from fuzz.wires import CLIENT_PORTS, SERVER_PORT, START_NS, Segment, Tape
 
 ISNS: Final = (1000, 2**32 - 1, 2**32 - 20, 2**31 - 10)
 FIN, SYN, ACK = 1, 2, 16
@@ -169,7 +169,10 @@ def is_unfair(messages: list[Message], tape: Tape) -> bool:
     """Tell of what the two read differently.
 
     A body whose chunks are none: where does it end?  A head that was not ended when the answer came: is it answered?
+    Requests both ways: which side is the client?
     """
+    if len({m.sport == SERVER_PORT for m in messages if m.kind == "request"}) > 1:
+        return True
     broken = (m for m in messages if not m.complete and not m.missing)
     if any(b"chunked" in m.payload.lower() or m.head == len(m.payload) for m in broken):
         return True
