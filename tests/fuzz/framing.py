@@ -23,9 +23,10 @@ MOST_BYTES: Final = 3000  # less than any limit of reference and compiled framer
 STEP_NS: Final = 1_000_000
 TUNNEL: Final = re.compile(rb"CONNECT|Upgrade| 101", re.IGNORECASE)  # where one begins depends on what is seen first
 
+# A coding of two words, or of none:
 UNDECIDED: Final = re.compile(
-    rb"(?i:chunked|identity)(?:[ \t]|\r(?!\n)|\n[ \t])+[^ \t\r\n,;]"
-)  # two words: which coding is it?
+    rb"(?i:chunked|identity)(?:[ \t]|\r(?!\n)|\n[ \t])+[^ \t\r\n,;]|(?i:encoding[ \t]*:)[^;]*[,:]\s*;"
+)
 
 
 @dataclass(slots=True)
