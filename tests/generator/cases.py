@@ -85,7 +85,7 @@ def again(rng: Random, old: Line, mode: str) -> Line:
     step = rng.choice((1, 100, len(old.talk.streams[CLIENT]) + 2, 70_000, 2**31 - 5, rng.randrange(1, 2**32)))
     isn = {CLIENT: (old.isn[CLIENT] + step) % 2**32, SERVER: 0}
     isn[SERVER] = (old.isn[SERVER] + len(old.talk.streams[SERVER]) + rng.choice((5, 70_000, 2**30))) % 2**32
-    return replace(line, client=old.client, server=old.server, cport=old.cport, sport=old.sport, isn=isn)
+    return replace(line, client=old.client, server=old.server, cport=old.cport, sport=old.sport, isn=isn, again=True)
 
 
 def make_case(mode: str, seed: int) -> Case:
@@ -108,16 +108,25 @@ def make_case(mode: str, seed: int) -> Case:
             )
             lines.append(line)
             captured.append(frames)
-            if calm or rng.random() < 0.8:
+            if mode in ("late", "wild") or rng.random() < 0.8:
                 break
+            old, line = line, again(rng, line, mode)
             t = max(c.t for c in frames) + rng.choice((70 * MICROSECOND, 10 * MILLISECOND, 3 * SECOND, 90 * SECOND))
-            line = again(rng, line, mode)
+            if mode == "whole" and line.far_from(old) and rng.random() < 0.3:
+                captured.append(strays(rng, frames, t))
     frames = blend(rng, captured, rng.random() < 0.2)
     if mode == "loss" or (mode == "wild" and rng.random() < 0.7):
-        frames = lose(rng, frames)
+        begun = [c for line in captured for c in line[:1] if line and lines[line[0].line].again]
+        frames = sorted({c.serial: c for c in lose(rng, frames) + begun}.values(), key=lambda c: c.serial)
     elif mode != "whole":
         frames = come_late(rng, frames, len(lines))
     return Case(mode, seed, rng.choice((packets.LINK_ETHERNET, *LINKS)), lines, frames)
+
+
+def strays(rng: Random, frames: list[Captured], t: int) -> list[Captured]:
+    """Let copies of an old connection's last segments come while the next one is under way: they are nobody's."""
+    last = [c for c in frames[-20:] if not c.passing.flags & packets.SYN]
+    return [replace(c, t=t + rng.randrange(MILLISECOND, 40 * MILLISECOND)) for c in last if rng.random() < 0.3]
 
 
 def lose(rng: Random, frames: list[Captured]) -> list[Captured]:

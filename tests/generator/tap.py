@@ -32,12 +32,17 @@ class Line:
     isn: dict[bool, int]
     talk: Conversation
     how: Manner
-    vlan: int = 0
+    again: bool = False  # between the ports of another one before
 
     @property
     def ipv6(self) -> bool:
         """Tell the family."""
         return ":" in self.client
+
+    def far_from(self, other: "Line") -> bool:
+        """Tell whether no number of the one connection can be taken for one of the other."""
+        spans = ((self.isn[side] - other.isn[side] + 2**31) % 2**32 - 2**31 for side in (CLIENT, not CLIENT))
+        return all(abs(span) > 2**30 + 2**24 for span in spans)
 
     def seq(self, side: bool, at: int) -> int:
         """Give the sequence number of an offset."""
@@ -63,13 +68,14 @@ class Tap:
 
     twice: str = ""
     late: str = ""
-    snap: float = 0.0
+    snap: bool = False
 
 
 def choose_tap(rng: Random) -> Tap:
     """Choose how a tap disturbs."""
     return Tap(
         twice=rng.choice(("", "", "", "at_once", "soon", "tagged", "some")),
+        snap=rng.random() < 0.3,
         late=rng.choice(("", "", "", "near", "near", "far", "client", "server")),
     )
 
@@ -94,6 +100,9 @@ def capture(rng: Random, number: int, passed: list[Passing], tap: Tap, *, calm: 
             later = {"at_once": 1, "tagged": 900, "soon": rng.randrange(1, 5 * MILLISECOND)}.get(tap.twice, 50_000)
             vlan = 7 if tap.twice == "tagged" else 0
             out.append(Captured(number, passing, t + later, passing.data, vlan))
+            if tap.snap and passing.data and rng.random() < 0.2:  # one of the copies is cut
+                copy = out[rng.choice((-1, -2))]
+                copy.data, copy.cut = copy.data[: rng.randrange(len(copy.data))], True
     out.sort(key=lambda c: c.t)
     if reuse:
         floor = out[0].passing

@@ -17,6 +17,7 @@ from generator.conversations import CLIENT, SERVER, Spoken
 from generator.tap import Captured, Line
 
 Fields = tuple[object, ...]
+Wanted = tuple[Spoken, bytes, int | None, bool]  # what damage left of a message: see `damaged`
 
 
 class Seen:
@@ -246,22 +247,23 @@ def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequ
     """Hold what must be true of plain traffic of which parts were not captured."""
     out: list[str] = []
     sent = by_direction(messages)
+    wanted: dict[Fields, list[tuple[int, Wanted]]] = defaultdict(list)
+    all_seen = [seen_of(number, line, frames) for number, line in enumerate(lines)]
+    unclear = set()
     for number, line in enumerate(lines):
-        seen = seen_of(number, line, frames)
-        got: dict[bool, list[Message]] = {}
-        for side in (CLIENT, SERVER):
-            want = []
-            half = seen[side]
-            for m in line.talk.spoken:
-                if m.side is side and half.whole(m.start, m.start + m.start_len):
-                    want.append((m, *damaged(m, half, half.fin and not half.reset)))
-            have = got[side] = sent.pop(key_of(line, side), [])
-            if any(beheaded(m, half) for m in line.talk.spoken if m.side is side):
-                continue
-            out += compare_side(line, side, want, have)
-            if len(have) == len(want) and not line.talk.pipelined:
-                out += check_ids(line, seen, [w[0] for w in want], have)
-    out += [f"invented: {key}" for key in sent]
+        for m in line.talk.spoken:
+            half = all_seen[number][m.side]
+            if half.whole(m.start, m.start + m.start_len):
+                wanted[key_of(line, m.side)].append((number, (m, *damaged(m, half, half.fin and not half.reset))))
+            if beheaded(m, half):
+                unclear.add(key_of(line, m.side))
+    for key in {*wanted, *sent} - unclear:
+        want, have = wanted[key], sent.get(key, [])
+        out += compare_side(str(key), [w for _, w in want], have)
+        if len(have) == len(want):
+            for number in {number for number, _ in want}:
+                pairs = [(w[0], h) for (n, w), h in zip(want, have, strict=True) if n == number]
+                out += [] if lines[number].talk.pipelined else check_ids(lines[number], all_seen[number], pairs)
     return out
 
 
@@ -279,45 +281,44 @@ def check_wild(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequ
     return out
 
 
-def compare_side(
-    line: Line, side: bool, want: list[tuple[Spoken, bytes, int | None, bool]], have: list[Message]
-) -> list[str]:
+def compare_side(name: str, want: list[Wanted], have: list[Message]) -> list[str]:
     """Compare one side's messages, in order."""
     out = []
-    name = "client" if side else "server"
     for at in range(max(len(want), len(have))):
         if at >= len(have) or at >= len(want):
             what = "lost" if at >= len(have) else "invented"
             shown = want[at][0] if at >= len(have) else brief(fields_of(have[at]))
-            out.append(f"{name} {line.cport}: {what} number {at}: {shown}")
+            out.append(f"{name}: {what} number {at}: {shown}")
             break
         (m, payload, missing, complete), message = want[at], have[at]
         if message.payload != payload or message.complete != complete:
             out.append(
-                f"{name} {line.cport}: number {at} of {len(want)}/{len(have)}: want {len(payload)} bytes "
+                f"{name}: number {at} of {len(want)}/{len(have)}: want {len(payload)} bytes "
                 f"{'whole' if complete else 'damaged'} missing {missing}, {m}, have {len(message.payload)} "
                 f"{brief(fields_of(message))}"
             )
             break
         if missing is not None and message.missing != missing:
-            out.append(f"{name} {line.cport}: number {at}: missing {message.missing} for {missing}: {m}")
+            out.append(f"{name}: number {at}: missing {message.missing} for {missing}: {m}")
     return out
 
 
-def check_ids(line: Line, seen: dict[bool, Seen], spoken: list[Spoken], have: list[Message]) -> list[str]:
+def check_ids(line: Line, seen: dict[bool, Seen], pairs: list[tuple[Spoken, Message]]) -> list[str]:
     """Check ids that can be known: of exchanges whose request told where its response would start."""
     out = []
     ids = request_ids(line, seen[CLIENT])
     requests = {m.exchange: m for m in line.talk.spoken if m.side is CLIENT}
     answers = {m.exchange: m for m in reversed(line.talk.spoken) if m.side is SERVER}
-    for m, message in zip(spoken, have, strict=True):
+    for m, message in pairs:
         request, answer = requests.get(m.exchange), answers.get(m.exchange)
         if m.side is SERVER and message.id in {number for other, number in ids.items() if other != m.exchange}:
             out.append(f"mispaired: exchange {m.exchange} of {line.cport}: {m}")
         if m.side is CLIENT:
             right: int | None = ids[m.exchange]
-        elif request is None or answer is None:
-            right = None
+        elif (
+            request is None or answer is None or (m is not answer and not seen[SERVER].whole(answer.start, answer.end))
+        ):
+            right = None  # behind a lost interim response it may not be possible to tell
         elif m.exchange not in ids:
             right = ident(line, line.seq(SERVER, m.start))
         else:

@@ -256,7 +256,7 @@ class Wire:
                     side, old, rng.choice((b"", self.content(side, old, old + 1), b"\0" if self.how.whole else b""))
                 )
                 self.put(not side, self.sent[not side])
-        if rng.random() < self.how.false_reset:
+        if self.how.ending != "nothing" and rng.random() < self.how.false_reset:
             self.forge(rng.random() < 0.5)
         if rng.random() < self.how.pause:
             rest = (
@@ -270,6 +270,7 @@ class Wire:
 
     def forge(self, side: bool) -> None:
         """Let a RST pass that its receiver does not accept (RFC 9293 3.10.7.4): only the very next number is one."""
+        self.t += 1500 * MILLISECOND  # nothing that passed before is captured after it
         away = self.rng.choice((-1, -1000, -(2**30), 2**31 - 70_000, 1, 1000, 60_000))
         self.put(side, self.sent[side] + away, b"", RST | self.rng.choice((0, ACK)))
         if 0 < away < 65_536:
