@@ -128,7 +128,7 @@ cdef class Reassembler(Waiting):
         half.next = 0
         half.state = OPEN
         half.waiting_ns = 0
-        if role == ROLE_CLIENT and other.role == ROLE_CLIENT:    # both opened it (RFC 9293 3.5): what they say will tell
+        if role == ROLE_CLIENT and other.role == ROLE_CLIENT:    # both opened it (RFC 9293 3.5)
             half.role = other.role = ROLE_UNKNOWN
         else:
             half.role = role

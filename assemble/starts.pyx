@@ -25,12 +25,12 @@ cdef enum:
     METHOD_MOST = 32
     VERSION_BYTES = 8       # HTTP/1.x
 
-# The methods of IANA's registry (RFC 9110, 2068, 3253, 3648, 3744, 4437, 4791, 4918, 5323, 5789, 5842) and others that people
-# meet (UPnP, caches, Exchange, Icecast), a space around each.
+# The methods of IANA's registry (RFC 9110, 2068, 3253, 3648, 3744, 4437, 4791, 4918, 5323, 5789, 5842) and others that
+# people meet (UPnP, caches, Exchange, Icecast), a space around each.
 cdef const char* KNOWN = (
-    b" ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR"
-    b" MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT"
-    b" SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
+    b" ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY"
+    b" MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY"
+    b" REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
     b" BAN BCOPY BDELETE BMOVE BPROPFIND BPROPPATCH M-SEARCH NOTIFY POLL PURGE REFRESH SOURCE SUBSCRIBE UNSUBSCRIBE ")
 
 
@@ -86,7 +86,8 @@ cdef inline size_t word_before(const uint8_t* p, size_t end, size_t lowest) noex
     return at
 
 
-cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted, bint at_line, size_t* start) noexcept nogil:
+cdef bint find_start(const uint8_t* p, size_t n, size_t scanned, uint8_t wanted, bint at_line,
+                     size_t* start) noexcept nogil:
     """Look for the first message start in p[0:n], of which `scanned` bytes were searched before.
 
     `wanted` is REQUEST, RESPONSE or 0 for either; `at_line` tells whether p[0] begins a line, or all that is there.

@@ -20,7 +20,16 @@ from reference.decode import Segment, decode
 from reference.errors import Refused
 from reference.flows import End, Flow, Stream, distance, group
 from reference.fragments import Joiner
-from reference.framer import REQUEST_LINE, REQUEST_START, STATUS_LINE, STATUS_START, Framed, Framer, first_start, opening
+from reference.framer import (
+    REQUEST_LINE,
+    REQUEST_START,
+    STATUS_LINE,
+    STATUS_START,
+    Framed,
+    Framer,
+    first_start,
+    opening,
+)
 
 HELD_NS = 30_000_000_000  # how long fragments wait for the others
 
