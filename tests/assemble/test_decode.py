@@ -161,3 +161,52 @@ def test_any_bytes_are_decoded_or_refused(data, link):
     if got and wanted:
         fields = (got["sport"], got["dport"], got["seq"], got["payload"])
         assert fields == (wanted.sport, wanted.dport, wanted.seq, wanted.data)
+
+
+@pytest.mark.parametrize("tcp", [TCP, TCP6, packets.Tcp(data=b"odd")], ids=["v4", "v6", "odd size"])
+def test_wrong_checksums_are_refused_when_asked(tcp):
+    """A bit that flipped on the way: its receiver drops the segment and gets it again."""
+    frame = packets.ethernet(packets.ip(tcp), pad=False)
+    assert decode(frame, checksums=True)["payload"] == tcp.data
+    damaged = frame[:-1] + bytes([frame[-1] ^ 1])
+    assert decode(damaged)["payload"] != tcp.data
+    with pytest.raises(MalformedTraffic, match="checksum"):
+        decode(damaged, checksums=True)
+
+
+def test_a_wrong_checksum_of_an_ip_header_is_refused_in_a_tunnel_too():
+    """Both headers have one."""
+    inner = bytearray(packets.ipv4(TCP))
+    inner[8] ^= 1  # the time to live
+    for packet in (bytes(inner), packets.ipv4(TCP, protocol=4, payload=bytes(inner))):
+        assert decode(packets.ethernet(packet))["payload"] == b"hello"
+        with pytest.raises(MalformedTraffic, match="checksum"):
+            decode(packets.ethernet(packet), checksums=True)
+
+
+FOR_LATER = packets.tcp_header(packets.Tcp("2001:db8::1", 1234, "2001:db8::99", data=b"hello"))
+UNVERIFIED = {
+    "cut by the snap length": packets.frame(TCP)[:56],
+    "segmentation offload": packets.ethernet(packets.ipv4(TCP, total_length=0), pad=False)[:-1] + b"?",
+    "a route with segments left": packets.ethernet(
+        packets.ipv6(TCP6, extensions=[(43, bytes([2, 4, 1, 0, 0, 0, 0]) + bytes(16))], payload=FOR_LATER)
+    ),
+    "a home address": packets.ethernet(packets.ipv6(TCP6, extensions=[packets.destination(20)], payload=FOR_LATER)),
+}
+
+
+@pytest.mark.parametrize("frame", UNVERIFIED.values(), ids=UNVERIFIED)
+def test_a_checksum_that_cannot_be_verified_is_not_held_against_a_segment(frame):
+    """Its bytes, its length or its final addresses are not there to sum up."""
+    assert decode(frame, checksums=True)["payload"][:2] == b"he"
+
+
+def test_a_jumbo_payload_option_is_the_length():
+    """Linux sends segments of more than 64 KiB to itself; what follows them in the frame is not data."""
+    big = packets.Tcp("2001:db8::1", 1234, "2001:db8::2", data=bytes(70_000))
+    size = 8 + len(packets.tcp_header(big))
+    jumbo = (0, bytes([0, 0xC2, 4]) + size.to_bytes(4, "big"))
+    frame = packets.ethernet(packets.ipv6(big, extensions=[jumbo], payload_length=0) + b"padding")
+    got = decode(frame, checksums=True)
+    assert (got["payload"], got["cut"]) == (big.data, 0)
+    assert decode(frame[:60_000])["cut"] == len(frame) - len(b"padding") - 60_000
