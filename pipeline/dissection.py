@@ -7,12 +7,14 @@ code than ours; what the pipeline did is what its counters and messages say befo
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from typing import Final, NamedTuple, TextIO
 
 import assemble
+from assemble.decode import Decoder
 from assemble.records import REFUSALS
 from assemble.settings import Settings
-from capture.errors import ConfigError
+from capture.errors import ConfigError, MalformedTraffic
 from capture.records import BATCH_HEADER, FRAME_ENTRY
 from capture.sources import FrameSource, expand
 from pipeline.listing import message_line, when
@@ -25,6 +27,7 @@ LINK_LOOP: Final = 108
 LINK_SLL: Final = 113
 LINK_RADIOTAP: Final = 127
 LINK_SLL2: Final = 276
+ENDS: Final = (("src", "sport"), ("dst", "dport"))
 SLL2_BYTES: Final = 20
 FAMILY_BYTES: Final = 4
 LEVELS: Final = ("flows_now", "bytes_held", "bytes_held_peak")  # counters that go up and down
@@ -76,12 +79,24 @@ def _explain(frame: Frame, stream: assemble.MessageStream, out: TextIO) -> None:
         size += f" of {frame.wirelen} on the wire"
     out.write(f"frame {frame.number}, {when(frame.ts_ns)} UTC, {size}, link type {frame.link}\n\n")
     out.write(headers(frame.data, frame.link) + "\n\nwhat the pipeline did with it:\n")
+    for line in segment(frame):
+        out.write(f"    {line}\n")
     before = stream.counters
     messages = stream.feed([(frame.ts_ns, frame.data)], frame.link)
     for line in changes(before, stream.counters):
         out.write(f"    {line}\n")
     for message in messages:
         out.write(f"    completed {message.kind} {message_line(message)}\n")
+
+
+def segment(frame: Frame) -> Iterator[str]:
+    """Say which TCP segment our own decoder finds in a frame, below whatever tunnels impacket stops at."""
+    try:
+        found = Decoder(Settings()).read(frame.data, frame.link, frame.ts_ns)
+    except MalformedTraffic:
+        return  # the counters say why
+    source, target = (f"{ip_address(found[host])} port {found[port]}" for host, port in ENDS)
+    yield f"read as {source} to {target}, sequence number {found['seq']}, {len(found['payload'])} bytes of data"
 
 
 def headers(data: bytes, link: int) -> str:

@@ -7,8 +7,9 @@ import pytest
 from capture.errors import ConfigError
 from pipeline.dissection import changes, explain_frame, headers
 from tests.integration.jobs import exchanges
-from tests.packets import LINK_NULL, LINK_RAW, LINK_SLL, LINK_SLL2, Tcp, ethernet, frame
+from tests.packets import LINK_NULL, LINK_RAW, LINK_SLL, LINK_SLL2, Tcp, ethernet, frame, ip
 from tests.packets_files import write_pcap
+from tests.packets_tunnels import outer, vxlan
 
 
 @pytest.fixture
@@ -33,6 +34,15 @@ def test_a_frame_is_found_in_any_batch(shop, exchange):
     assert "taken as in order" in said
     assert "completed request" in said
     assert f"GET /item/{exchange}\n" in said
+
+
+def test_a_tunnelled_frame_says_what_is_inside(tmp_path):
+    """impacket shows the outer headers: without this line they would look like all there is."""
+    inner = Tcp(sport=1234, data=b"GET / HTTP/1.1\r\n\r\n")
+    path = write_pcap(tmp_path / "tunnel.pcap", [(0, ethernet(outer(17, vxlan(ip(inner)))))])
+    said = explained(str(path), 1)
+    assert "read as 192.0.2.1 port 1234 to 192.0.2.2 port 80, sequence number 1, 18 bytes of data" in said
+    assert "decoded" in said
 
 
 def test_a_frame_that_was_refused_says_why(shop):
