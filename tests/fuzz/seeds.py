@@ -26,6 +26,30 @@ EXCHANGE = (
 )
 
 
+def tunnelled(packet: bytes, frame: bytes) -> list[bytes]:
+    """Put a packet or a frame into every kind of tunnel."""
+    outer = packets.Tcp()
+
+    def protocol(number: int, payload: bytes) -> bytes:
+        return packets.ipv4(outer, payload=payload, protocol=number)
+
+    def udp(port: int, payload: bytes) -> bytes:
+        return protocol(packets.IP_UDP, struct.pack("!HHHH", 40000, port, 8 + len(payload), 0) + payload)
+
+    out = [
+        udp(4789, struct.pack("!II", 0x08000000, 7 << 8) + frame),
+        udp(6081, struct.pack("!BBHIHBBI", 2, 0, 0x6558, 7 << 8, 0x0102, 0, 1, 0) + frame),
+        udp(2152, struct.pack("!BBHI", 0x30, 0xFF, len(packet), 9) + packet),
+        udp(2152, struct.pack("!BBHIHBB4s", 0x34, 0xFF, len(packet) + 8, 9, 0, 0, 0x85, b"\1\0\0\0") + packet),
+        protocol(47, struct.pack("!HH", 0, 0x0800) + packet),
+        protocol(47, struct.pack("!HHHHII", 0xB000, 0x6558, 0, 0, 5, 6) + frame),
+        protocol(47, struct.pack("!HHI", 0x1000, 0x88BE, 1) + struct.pack("!HHI", 0x1005, 0x1007, 0) + frame),
+        protocol(47, struct.pack("!HHI", 0x1000, 0x22EB, 1) + struct.pack("!HHIHH", 0x2005, 7, 0, 0, 0) + frame),
+        protocol(4, packet),
+    ]
+    return [*out, protocol(4, out[0]), protocol(47, struct.pack("!HH", 0, 0x0800) + out[2])]
+
+
 def decode_seeds() -> list[bytes]:
     """Frames of every link type, IPv4 and IPv6, with what can stand before TCP."""
     plain = packets.Tcp(data=b"GET / HTTP/1.1\r\n\r\n")
@@ -45,19 +69,16 @@ def decode_seeds() -> list[bytes]:
     ]
     tags = [(packets.VLAN_8021AD, 5), (packets.VLAN_8021Q, 6)]
     frames = [(1, packets.ethernet(packet, vlans=tags)) for packet in inner]
+    frames.append((1, packets.ethernet(struct.pack("!II", 100 << 12, 200 << 12 | 0x100) + inner[0], ethertype=0x8847)))
+    pppoe = struct.pack("!BBHHH", 0x11, 0, 1, len(inner[0]) + 2, 0x21)
+    frames.append((1, packets.ethernet(pppoe + inner[0], ethertype=0x8864)))
     frames += [(link, wrap(packet)) for link, wrap in packets.LINKS.items() for packet in inner]
     body = packets.tcp_header(plain)
     pieces = [
         packets.ethernet(packets.ipv4(plain, payload=body[:24], more_fragments=True, ident=7)),
         packets.ethernet(packets.ipv4(plain, payload=body[24:], fragment=24, ident=7)),
     ]
-    udp = struct.pack("!HHHH", 40000, 4789, 0, 0) + struct.pack("!II", 0x08000000, 7 << 8) + frames[0][1]
-    gre = struct.pack("!HH", 0, 0x0800) + inner[0]
-    tunnels = [
-        packets.ethernet(packets.ipv4(plain, payload=udp, protocol=17)),
-        packets.ethernet(packets.ipv4(plain, payload=gre, protocol=47)),
-        packets.ethernet(packets.ipv4(plain, payload=inner[0], protocol=4)),
-    ]
+    tunnels = [packets.ethernet(packet) for packet in tunnelled(inner[0], frames[0][1])]
     air = packets_dot11.dot11(packets_dot11.snap(inner[0]), kind=packets_dot11.QOS_DATA)
     several = packets_dot11.amsdu([packets_dot11.snap(packet) for packet in inner])
     frames += [
@@ -66,7 +87,7 @@ def decode_seeds() -> list[bytes]:
         (127, packets_dot11.radiotap(air, extended=True)),
         (119, packets_dot11.prism(air)),
         (163, packets_dot11.avs(air)),
-        (192, packets_dot11.ppi(packets_dot11.radiotap(air), link=127)),
+        (192, packets_dot11.ppi(air)),
     ]
     index = {link: at for at, link in enumerate(LINKS)}
     singles = [bytes([0, index[link], 0xFF]) + frame for link, frame in frames]
