@@ -17,6 +17,7 @@ from assemble.tally cimport Tally, count
 
 cdef enum:
     HELD_FIRST = 512
+    AHEAD_MOST = 2 << 20        # no more room than this is made for bytes that are still to come
 
 
 cdef class Collector:
@@ -95,12 +96,14 @@ cdef class Collector:
     cdef bint hold(self, Half* half, const uint8_t* p, size_t n) noexcept nogil:
         """Append to what is held; False, and nothing is appended, if there is no memory."""
         cdef size_t room = half.held_size + n
+        cdef size_t ahead
         cdef uint8_t* grown
         if room > half.held_capacity:
-            if half.phase == IN_BODY and half.body.kind == BODY_LENGTH and half.body.remain < room:
+            ahead = room if room < AHEAD_MOST else AHEAD_MOST
+            if half.phase == IN_BODY and half.body.kind == BODY_LENGTH and half.body.remain < ahead:
                 room += half.body.remain
             elif half.held_capacity:
-                room += room // 2
+                room += ahead // 2
             if room < HELD_FIRST:
                 room = HELD_FIRST
             grown = <uint8_t*>realloc(half.held, room)
