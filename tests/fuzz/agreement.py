@@ -13,7 +13,7 @@ from talks import audit
 from assemble import MessageStream
 from fuzz.framing import different, is_unfair, timeless
 from fuzz.reassembly import FAR, Program
-from fuzz.wires import Tape
+from fuzz.wires import SERVER_PORT, Tape
 
 OPEN: Final = ((0x02, 0x05), (0x12, 0x15), (0x22, 0x25), (0x32, 0x35))  # SYN, SYN of the server; by connection
 CLOSE: Final = ((0x06, 0x07), (0x16, 0x17), (0x26, 0x27), (0x36, 0x37))  # both FINs
@@ -32,6 +32,14 @@ class Calm(Program):
             self._control(CLOSE)
         return self.tape
 
+    def begins_blank(self) -> bool:
+        """Tell of a stream that begins with an empty line: with a hole behind it, all of it is taken for no HTTP."""
+        for segment in self.tape.segments:
+            first = (self.sides[segment.port, segment.from_client].isn + 1 - segment.seq) % 2**32
+            if segment.data[first : first + 1] in (b"\r", b"\n"):
+                return True
+        return False
+
     def _control(self, segments: tuple[tuple[int, int], ...]) -> None:
         for both in segments:
             for op in both:
@@ -47,15 +55,16 @@ def run(data: bytes) -> None:
     data = bytes(data)
     if len(data) < 6:
         return
-    tape = Calm(data).read()
-    if any(SWITCH.search(segment.data) for segment in tape.segments):
+    program = Calm(data)
+    tape = program.read()
+    if any(SWITCH.search(segment.data) for segment in tape.segments) or program.begins_blank():
         return
     frames = tape.frames()
     stream = MessageStream()
     got = stream.feed_batch(tape.batch()) + stream.finish()
     counters = stream.counters
     audit(counters, frames, got)
-    if is_unfair(got, tape):
+    if is_unfair(got, tape) or any((m.kind == "request") == (m.sport == SERVER_PORT) for m in got):
         return
     wanted = by_reference(frames)
     if counters["bytes_in_messages"] + counters["bytes_duplicate"] != counters["bytes_payload"]:

@@ -169,13 +169,11 @@ def run(data: bytes) -> None:
 def is_unfair(messages: list[Message], tape: Tape) -> bool:
     """Tell of what the two read differently.
 
-    A body whose chunks are none: where does it end?  A head that was not ended when the answer came: is it answered?
-    Requests both ways: which side is the client?
+    A head that was not ended when the answer came: is it answered?  Requests both ways: which side is the client?
     """
     if len({m.sport == SERVER_PORT for m in messages if m.kind == "request"}) > 1:
         return True
-    broken = (m for m in messages if not m.complete and not m.missing)
-    if any(b"chunked" in m.payload.lower() or m.head == len(m.payload) for m in broken):
+    if any(m.head == len(m.payload) for m in messages if not m.complete and not m.missing):
         return True
     heads = [(m, m.payload[: m.head]) for m in messages if m.kind == "request"]
     pieced = [m for m, head in heads if not any(head in segment.data for segment in tape.segments)]
