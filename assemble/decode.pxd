@@ -1,5 +1,6 @@
 """C face of frame decoding."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from assemble.cursor cimport Cursor, Realm
@@ -33,6 +34,7 @@ cdef struct Layer:            # what is behind an IP header
     uint8_t protocol
     uint8_t sealed            # all of it is here, and the addresses are those that its checksum covers
 
+@cython.final                 # its methods are called directly, and inlined
 cdef class Decoder:
     cdef readonly Counters page
     cdef Fragments fragments

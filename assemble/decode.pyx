@@ -4,12 +4,13 @@ In: the bytes of a frame and its link type.  Out: a Packet, or the counter that 
 Invariant: a pointer moves only in `take`, which checks first.
 """
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from assemble.checksum cimport add_words, is_right
 from assemble.cursor cimport Cursor, Realm, be16, be32, fold, take
-from assemble.fragments cimport Fragment, Fragments
+from assemble.fragments cimport LENT, Fragment, Fragments
 from assemble.kinds cimport IPV4, read_kind
 from assemble.links cimport step_link
 from assemble.tally cimport Tally
@@ -44,6 +45,7 @@ cdef enum:
     FRAGMENTS_MEMORY = 16 << 20    # at most, and at most an eighth of the whole
 
 
+@cython.final
 cdef class Decoder:
     """Reads frames; see `Settings` in assemble/settings.py for the parameters."""
 
@@ -66,7 +68,8 @@ cdef class Decoder:
         cdef Tally verdict = Tally.frames_decoded
         cdef int _depth
         out.ts_ns = ts_ns
-        self.fragments.begin_frame()
+        if self.fragments.rows[<int>LENT].head != NULL:
+            self.fragments.begin_frame()
         if link == LINKTYPE_ETHERNET and caplen >= ETHERNET_BYTES and be16(frame + 12) == IPV4:
             take(&c, ETHERNET_BYTES)               # nearly every frame
         else:
