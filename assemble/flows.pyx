@@ -28,7 +28,10 @@ cdef inline uint64_t mixed(uint64_t state, uint64_t word) noexcept nogil:
 
 cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_t* server, uint16_t server_port,
                        uint8_t ipv6, uint64_t realm, uint32_t ack, uint32_t ordinal) noexcept nogil:
-    """Return a message's id: a pure function of client, server, acknowledgement number and ordinal (DESIGN 5)."""
+    """Return a message's id: a pure function of client, server, acknowledgement number and ordinal (DESIGN 5).
+
+    And of the realm, where connections with the same addresses are kept apart.
+    """
     cdef uint64_t[4] words
     cdef uint64_t state = 0x52696E6774617031   # 'Ringtap1'
     memcpy(words, client, 16)

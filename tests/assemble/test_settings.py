@@ -6,12 +6,20 @@ import pytest
 from talks import CLIENT, SERVER, Talk, assembled
 
 from assemble import Settings
+from assemble.library import make_settings
 
 
 def test_settings_do_not_change_after_start():
     """What the configuration shows is what runs."""
     with pytest.raises(FrozenInstanceError):
         Settings().memory = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("wrong", [{"decapsulate": ("vxlam",)}, {"separate": ["vlans"]}, {"decapsulate": "gre"}])
+def test_a_name_that_nothing_answers_to_is_refused(wrong):
+    """A tunnel that is misspelt would be a tunnel that stays closed, in silence."""
+    with pytest.raises(ValueError, match=r"is none of (vxlan, geneve|vlan, tunnel)"):
+        make_settings(**wrong)
 
 
 @pytest.mark.parametrize(("gap_s", "found"), [(0.5, True), (5.0, False)])

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import INPUTS, OUTPUTS, Assemble, Config, Ring, Workers
+from assemble.settings import REALMS, TUNNELS
+from pipeline.config import INPUTS, OUTPUTS, Assemble, Config, Realm, Ring, Tunnel, Workers
 from pipeline.template import default
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -34,6 +36,12 @@ def test_the_document_lists_every_key_with_its_default():
             shown = "required" if field.is_required() else "none" if field.default is None else f"`{default(field)}`"
             wanted.append((name, shown, field.description))
     assert sorted(rows) == sorted(wanted)
+
+
+def test_the_tunnels_of_the_configuration_are_those_of_the_decoder():
+    """A tunnel that only one of them knows could not be opened, or not be closed."""
+    assert get_args(Tunnel) == TUNNELS
+    assert get_args(Realm) == REALMS
 
 
 def test_every_type_of_input_and_output_is_in_its_union():

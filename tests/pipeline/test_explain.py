@@ -26,11 +26,25 @@ def test_a_mirror_is_described(monkeypatch, tmp_path):
     )
     assert "a.pcap, b.pcap (2 files, merged by time)" in said
     assert "TCP ports: 80; and only what matches: host 10.0.0.7" in said
+    assert "tunnels: vxlan, geneve, gre, erspan, ipip, gtpu" in said
     assert "2 processes" in said
     assert "over TCP to h:1, tagged ringtap.request and ringtap.response" in said
     assert "messages are dropped and counted" in said
     assert "written to a.jsonl, gzip" in said
     assert said.endswith("The configuration is valid.")
+
+
+def test_what_is_kept_apart_verified_or_left_closed_is_said(monkeypatch, tmp_path):
+    """Each of them makes messages appear or disappear."""
+    monkeypatch.chdir(tmp_path)
+    write_pcap(tmp_path / "a.pcap", exchanges(1))
+    said = words(
+        '[input]\ntype = "pcap"\npath = "a.pcap"\ndecapsulate = []\n[assemble]\nseparate = ["vlan", "tunnel"]\n'
+        'checksums = true\n[[output]]\ntype = "null"\n'
+    )
+    assert "tunnels: not looked into" in said
+    assert "connections of different vlan or tunnel are kept apart" in said
+    assert "packets with a wrong checksum are refused" in said
 
 
 def test_a_file_that_exists_is_appended_to(monkeypatch, tmp_path):
