@@ -34,6 +34,7 @@ cdef struct Layer:            # what is behind an IP header
     uint8_t protocol
     uint8_t sealed            # all of it is here, and the addresses are those that its checksum covers
 
+
 @cython.final                 # its methods are called directly, and inlined
 cdef class Decoder:
     cdef readonly Counters page
