@@ -170,10 +170,12 @@ def is_unfair(messages: list[Message], tape: Tape) -> bool:
     """Tell of what the two read differently.
 
     A head that was not ended when the answer came: is it answered?  Requests both ways: which side is the client?
+    A chunk-size line that is wrong, but not ended yet: where does the message end?
     """
     if len({m.sport == SERVER_PORT for m in messages if m.kind == "request"}) > 1:
         return True
-    if any(m.head == len(m.payload) for m in messages if not m.complete and not m.missing):
+    broken = [m for m in messages if not m.complete and not m.missing]
+    if any(m.head == len(m.payload) or b"chunked" in m.payload.lower() for m in broken):
         return True
     heads = [(m, m.payload[: m.head]) for m in messages if m.kind == "request"]
     pieced = [m for m, head in heads if not any(head in segment.data for segment in tape.segments)]
