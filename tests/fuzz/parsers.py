@@ -30,7 +30,7 @@ def read_frame(link: int, data: bytes) -> None:
     """Decode a frame and compare with the reference."""
     got: dict[str, Any] | None
     try:
-        got = decode(data, link, decapsulate=())
+        got = decode(data, link)
     except MalformedTraffic:
         got = None
     wanted, refusal = None, ""
