@@ -90,7 +90,7 @@ cdef class Exchange(Collector):
             return MORE
         answer.seq = half.first_seq
         answer.ack = half.first_ack
-        answer.base = half.base
+        answer.first = widened(half, half.first_seq) == 0     # joined late, it has a place far from 0
         answer.synced = half.synced
         if other.state != UNSEEN and widened(other, answer.ack) < 0:    # below its SYN: made up
             answer.ack = other.base + <uint32_t>other.next

@@ -12,7 +12,7 @@ cdef enum:
 cdef struct Answer:         # a response, as far as it tells whom it answers
     uint32_t seq            # sequence number of its first byte
     uint32_t ack            # acknowledgement number that came with it
-    uint32_t base           # sequence number at which its half begins
+    uint8_t first           # it is what its half begins with, seen from the SYN
     uint8_t synced          # no message can be lost between it and the one before
 
 cdef bint push_request(Flow* flow, uint64_t id, uint32_t ack, uint32_t seq, uint8_t traits) noexcept nogil

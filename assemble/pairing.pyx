@@ -75,6 +75,11 @@ cdef inline bint may_answer(const Pending* entry, const Answer* answer) noexcept
             and <int32_t>(answer.ack - entry.seq) > 0)
 
 
+cdef inline bint starts_where_told(const Pending* entry, const Answer* answer) noexcept nogil:
+    """Tell whether a response starts where its request's acknowledgement number said; in a SYN there is none."""
+    return answer.first if entry.traits & TRAIT_NO_ACK else entry.ack == answer.seq
+
+
 cdef Pending* find_request(Flow* flow, const Answer* answer) noexcept nogil:
     """Find the request of a response out of step, and forget those before it; NULL if it cannot be told."""
     cdef uint32_t count = 0
@@ -83,9 +88,7 @@ cdef Pending* find_request(Flow* flow, const Answer* answer) noexcept nogil:
     while count < flow.pending_count and may_answer(pending_at(flow, count), answer):
         count += 1
     for index in range(count):
-        entry = pending_at(flow, index)
-        # the response to a request in a SYN starts where the responses begin
-        if (answer.base if entry.traits & TRAIT_NO_ACK else entry.ack) == answer.seq:
+        if starts_where_told(pending_at(flow, index), answer):
             return only_from(flow, index)
     entry = pending_at(flow, count - 1)
     if entry.traits & TRAIT_JUMPED or entry.cut or count > 1 and pending_at(flow, count - 2).ack == entry.ack:

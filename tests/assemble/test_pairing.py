@@ -88,3 +88,12 @@ def test_a_response_captured_before_its_request_waits_for_it():
     talk = Talk().open().lose(CLIENT, head).put(SERVER, OK[:-2]).put(CLIENT, head, at=0, acked=0)
     talk.put(CLIENT, get(2)).put(SERVER, ok(202))
     assert paired(talk) == [("/", 200), ("/2", 202)]
+
+
+def test_a_response_joined_late_is_not_that_of_a_fast_open_request():
+    """The first byte seen of the responses is not their first: several requests may have come before it."""
+    talk = Talk()
+    syn = packets.Tcp(seq=talk.client_isn, flags=packets.SYN, data=get(1))
+    talk.frames.append((talk.now_ns, packets.frame(syn)))
+    talk.lose(CLIENT, get(1) + get(2)).lose(SERVER, ok(201)).put(SERVER, ok(202))
+    assert paired(talk) == [("/1", None)]

@@ -172,7 +172,8 @@ class Conversation:
         candidates = list(takewhile(lambda request: self._may_answer(request, at), self.queue))
         if not candidates:
             return None
-        exact = [r for r in candidates if (r.carrier.ack == seq if r.carrier.has_ack else at == 0)]
+        first = at == 0 and self.streams[self.server].synced
+        exact = [r for r in candidates if (r.carrier.ack == seq if r.carrier.has_ack else first)]
         found = exact[0] if exact else candidates[-1]
         if not exact:
             several = len(candidates) > 1 and candidates[-2].carrier.ack == found.carrier.ack
