@@ -59,11 +59,16 @@ cdef Pending* matching_request(Flow* flow, const Answer* answer) noexcept nogil:
     without a response.
     """
     cdef Pending* oldest = pending_at(flow, 0) if flow.pending_count else NULL
+    cdef Pending* found = NULL
     if oldest == NULL or <int32_t>(answer.ack - oldest.seq) <= 0:     # its server had not seen any of the request
         return NULL
     if answer.synced and not oldest.traits & TRAIT_JUMPED:
         return oldest
-    return find_request(flow, answer) if may_answer(oldest, answer) else NULL
+    if may_answer(oldest, answer):
+        found = find_request(flow, answer)
+    if found == NULL:
+        oldest.traits |= TRAIT_JUMPED    # the next response is out of step, too
+    return found
 
 
 cdef inline bint may_answer(const Pending* entry, const Answer* answer) noexcept nogil:

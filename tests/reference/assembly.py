@@ -171,7 +171,7 @@ class Conversation:
             return self.queue[0] if self._seen(self.queue[0], at) else None
         candidates = list(takewhile(lambda request: self._may_answer(request, at), self.queue))
         if not candidates:
-            return None
+            return self._lose_step(at)
         first = at == 0 and self.streams[self.server].synced
         exact = [r for r in candidates if (r.carrier.ack == seq if r.carrier.has_ack else first)]
         found = exact[0] if exact else candidates[-1]
@@ -179,10 +179,15 @@ class Conversation:
             several = len(candidates) > 1 and candidates[-2].carrier.ack == found.carrier.ack
             more = self._received(at) > found.framed.end + 1  # one more may be a FIN
             if found.jumped or several or more or found.framed.lost:
-                return None
+                return self._lose_step(at)
         found.jumped = False
         del self.queue[: self.queue.index(found)]
         return found
+
+    def _lose_step(self, at: int) -> None:
+        """Note that the response behind one that nobody can be told for is out of step, too."""
+        if self.queue and self._seen(self.queue[0], at):
+            self.queue[0].jumped = True
 
     def _received(self, at: int) -> int:
         """Give how much of the requests the server had received when it sent the byte at this offset."""
