@@ -10,7 +10,7 @@ import pytest
 from engines import by_compiled, by_reference
 from generator.cases import Case, make_case
 from packets_files import Frame
-from packets_tunnels import TUNNELS, ethernet_of, framed, mpls, outer, pppoe
+from packets_tunnels import TUNNELS, ethernet_of, mpls, outer, pppoe
 from strategies_packets import summary
 
 IPV4_HEADER: Final = 20
@@ -79,7 +79,7 @@ def enveloped(frames: Sequence[Frame], rng: Random) -> list[Frame]:
             cut = []
             for packet in level:
                 ident += 1
-                big = len(packet) > (packet[0] >> 4 == 4 and IPV4_HEADER or IPV6_HEADER) + 8
+                big = len(packet) > ((packet[0] >> 4 == 4 and IPV4_HEADER) or IPV6_HEADER) + 8
                 cut += shuffled(in_fragments(packet, rng, ident), rng) if big and rng.random() < rate else [packet]
             level = cut if put_around is None else [outer(*put_around(packet), v6=v6) for packet in cut]
         out += [(ts_ns, link(packet)) for packet in level]

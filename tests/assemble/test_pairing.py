@@ -97,3 +97,10 @@ def test_a_response_joined_late_is_not_that_of_a_fast_open_request():
     talk.frames.append((talk.now_ns, packets.frame(syn)))
     talk.lose(CLIENT, get(1) + get(2)).lose(SERVER, ok(201)).put(SERVER, ok(202))
     assert paired(talk) == [("/1", None)]
+
+
+def test_behind_a_response_to_an_unknown_request_the_next_one_does_not_take_the_oldest():
+    """The first may have answered what still waits: that nothing is lost between the two tells nothing then."""
+    talk = Talk().open().put(CLIENT, get(1)[:-2] + b"A: b").lose(CLIENT, b"\r\n\r\n").lose(SERVER, ok(201))
+    talk.lose(CLIENT, get(2)).put(SERVER, ok(202)).lose(CLIENT, get(3)).put(SERVER, ok(203))
+    assert paired(talk) == [("/1", None)]
