@@ -1,4 +1,4 @@
-"""What a direction begins with: HTTP, what may stand before it, or another protocol that is counted whole by its name."""
+"""What a direction begins with: HTTP, what may stand before it, or another protocol, counted whole by its name."""
 
 import packets
 import pytest
