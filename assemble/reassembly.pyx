@@ -35,7 +35,7 @@ cdef class Reassembler(Waiting):
         cdef Flow* flow
         cdef Half* half
         cdef Half* other
-        cdef int64_t at, end
+        cdef int64_t at
         count(self.tally, Tally.segments_data if packet.size else Tally.segments_control, 1)
         count(self.tally, Tally.bytes_payload, packet.size)
         count(self.tally, Tally.bytes_cut_by_snap_length, packet.cut)
@@ -62,10 +62,8 @@ cdef class Reassembler(Waiting):
         if packet.flags & TCP_RST:
             self.take_reset(flow, side, packet)
         at = widened(half, packet.seq + (1 if packet.flags & TCP_SYN else 0))
-        if packet.flags & TCP_FIN and half.end < 0 and half.state != UNSEEN:
-            end = at + packet.size + packet.cut   # one below what is due: the FIN was taken for a lost byte
-            if half.state == PARTIAL or half.next - 1 <= end <= half.next + WINDOW_MOST:
-                half.end = end
+        if packet.flags & TCP_FIN and half.state != UNSEEN:
+            self.take_fin(half, at + packet.size + packet.cut)
         if packet.size:
             self.take_data(flow, side, at, packet)
         if half.store.count:
@@ -134,6 +132,14 @@ cdef class Reassembler(Waiting):
             half.role = role
             other.role = ROLE_CLIENT if role == ROLE_SERVER else ROLE_SERVER
         flow.one_sided = 0
+
+    cdef void take_fin(self, Half* half, int64_t end) noexcept nogil:
+        """The first FIN tells where a half ends, and that no RST was meant which is not reached yet."""
+        if half.end >= 0 and not (half.reset and half.state == OPEN):
+            return
+        if half.state == PARTIAL or half.next - 1 <= end <= half.next + WINDOW_MOST:
+            half.end = end       # one below what is due: the FIN was taken for a lost byte
+            half.reset = 0
 
     cdef void take_reset(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
         """A RST at the next byte ends the flow (RFC 9293 3.10.7.4); further on, unless bytes follow it (RFC 5961 3.2).

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from packets_files import Frame
 from strategies import PLAIN, Conversation, Expected, Turn, conversations
 from strategies_packets import START_NS, Ends, Piece, Traffic, interleaved, summary, traffics
+from talks import CLIENT, SERVER, Talk
 
 from assemble import Message
 
@@ -180,6 +181,18 @@ def test_a_reset_leaves_a_body_until_close_incomplete(engine):
     pieces = [*OPEN, ask(), Piece(False, 0, len(REQUEST), data), Piece(False, len(data), 0, b"", packets.RST)]
     got = engine(pair(pieces).frames())
     assert [(m.payload, m.complete) for m in got if m.kind == "response"] == [(data, False)]
+
+
+@both
+@pytest.mark.parametrize("away", [1, 60_000])
+def test_a_reset_ahead_of_what_is_due_does_not_outlast_a_fin(engine, away):
+    """Only a RST at the very next number is one (RFC 9293 3.10.7.4); the FIN shows that nothing is missing."""
+    talk = Talk().open().say(CLIENT, b"GET / HTTP/1.1\r\n\r\n").say(SERVER, b"HTTP/1.1 200 OK\r\n\r\nbody")
+    end = talk.sent[SERVER]
+    talk.put(SERVER, at=end + away, flags=packets.RST)
+    talk.sent[SERVER] = end
+    got = engine(talk.close(SERVER).frames)
+    assert [(m.complete, m.missing) for m in got if m.kind == "response"] == [(True, 0)]
 
 
 @both
