@@ -216,6 +216,7 @@ cdef void note_encoding(const uint8_t* p, const uint8_t* end, Head* head) noexce
     """Read a Transfer-Encoding list; of several header lines the last coding counts (RFC 9112 6.1)."""
     cdef const uint8_t* name
     cdef size_t size
+    cdef bint plain
     while p < end:
         while p < end and (is_space(p[0]) or p[0] == 44):
             p += 1
@@ -223,14 +224,15 @@ cdef void note_encoding(const uint8_t* p, const uint8_t* end, Head* head) noexce
         while p < end and not is_space(p[0]) and p[0] != 44 and p[0] != 59:
             p += 1
         size = p - name
-        while p < end and p[0] != 44:      # parameters of the coding
+        while p < end and is_space(p[0]):
             p += 1
-        if size == 0:
-            continue
-        if size == 8 and strncasecmp(<const char*>name, b"identity", 8) == 0:
+        plain = p == end or p[0] == 44 or size and p[0] == 59     # nothing, or parameters behind a name
+        while p < end and p[0] != 44:
+            p += 1
+        if plain and (size == 0 or size == 8 and strncasecmp(<const char*>name, b"identity", 8) == 0):
             continue
         head.has_encoding = 1
-        head.chunked = size == 7 and strncasecmp(<const char*>name, b"chunked", 7) == 0
+        head.chunked = plain and size == 7 and strncasecmp(<const char*>name, b"chunked", 7) == 0
 
 
 cdef size_t find_head_end(const uint8_t* p, size_t n, uint8_t* phase) noexcept nogil:

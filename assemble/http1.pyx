@@ -157,6 +157,10 @@ cdef class Http1Framer(Searching):
             half.phase = AT_START
             return used
         verdict = parse_head(half.held, half.held_size, &half.head)
+        if not fits_role(flow, half):     # the other direction has told meanwhile who is the client
+            count(self.tally, Tally.skipped_not_http, half.held_size)
+            self.look_for_start(half, Tally.skipped_no_start)
+            return used
         if verdict == FOUND:
             verdict = self.decide(flow, side, False)
         if half.phase == SKIPPING:

@@ -36,3 +36,10 @@ cdef inline bint fits_role(const Flow* flow, const Half* half) noexcept nogil:
 cdef inline bint at_beginning(const Half* half) noexcept nogil:
     """Tell whether the next byte is the first that this half's sender ever sent, and was seen to be so."""
     return half.synced and not half.begun
+
+
+cdef inline uint8_t likely_kind(const Half* half) noexcept nogil:
+    """Return the kind that a half's sender would start, as far as its role is known."""
+    if half.role == ROLE_UNKNOWN:
+        return 0
+    return REQUEST if half.role == ROLE_CLIENT else RESPONSE

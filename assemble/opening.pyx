@@ -23,13 +23,6 @@ cdef enum:
     CR = 13
 
 
-cdef inline uint8_t likely_kind(const Half* half) noexcept nogil:
-    """Return the kind that a half's sender would start, as far as its role is known."""
-    if half.role == ROLE_UNKNOWN:
-        return 0
-    return REQUEST if half.role == ROLE_CLIENT else RESPONSE
-
-
 cdef inline size_t blank_lines(const uint8_t* p, size_t n) noexcept nogil:
     """Return how many bytes of empty lines p begins with."""
     cdef size_t at = 0
@@ -104,8 +97,10 @@ cdef class Opening(Exchange):
     cdef bint end_naming(self, Flow* flow, int side) noexcept nogil:
         """Settle at a hole or an end what has no name yet; False if it may have been the beginning of a message."""
         cdef Half* half = &flow.half[side]
-        if not flow.tunnel and may_start(half.held, half.held_size):
-            count(self.tally, Tally.skipped_cut_start, half.held_size)
+        cdef size_t blank = blank_lines(half.held, half.held_size)
+        if not flow.tunnel and (blank == half.held_size or may_start(half.held + blank, half.held_size - blank)):
+            count(self.tally, Tally.skipped_blank_lines, blank)
+            count(self.tally, Tally.skipped_cut_start, half.held_size - blank)
             self.let_go(half)
             half.phase = AT_START
             return False

@@ -13,4 +13,5 @@ cdef class Searching(Opening):
     cdef void skip_looking(self, Half* half, const uint8_t* p, size_t n) noexcept nogil
     cdef void look_for_start(self, Half* half, Tally reason) noexcept nogil
 
-    cdef size_t look_here(self, Flow* flow, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil
+    cdef void drop_older(self, Half* half, size_t start) noexcept nogil
+    cdef size_t look_here(self, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil

@@ -9,7 +9,7 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport AT_START, LOOKING, Flow, Half
-from assemble.opening cimport Opening, wanted_kind
+from assemble.opening cimport Opening, likely_kind
 from assemble.protocols cimport NAME_MORE, name_protocol
 from assemble.starts cimport any_space, find_start, possible_start
 from assemble.tally cimport Tally, count
@@ -29,20 +29,21 @@ cdef class Searching(Opening):
         cdef size_t before = half.held_size
         cdef size_t start = 0
         if before == 0:
-            return self.look_here(flow, half, p, n, origin)
+            return self.look_here(half, p, n, origin)
         if not self.hold(half, p, n):
             count(self.tally, half.skip, n)
             return n
         if before > PATIENT_BYTES and not any_space(p, n):    # it goes on in the middle of a target
             half.scanned = half.held_size
             return n
-        if find_start(half.held, half.held_size, half.scanned, wanted_kind(flow, half), half.at_line, &start):
+        if find_start(half.held, half.held_size, half.scanned, likely_kind(half), half.at_line, &start):
             count(self.tally, half.skip, start)
             if start >= before:
                 self.let_go(half)
                 half.phase = AT_START
                 return start - before
             # It began in an earlier segment: that part is the beginning of its head.
+            self.drop_older(half, start)
             memmove(half.held, half.held + start, before - start)
             half.first_seq = origin.seq - <uint32_t>(before - start)
             self.reopen(half, before - start)
@@ -50,22 +51,36 @@ cdef class Searching(Opening):
         start = possible_start(half.held, half.held_size)
         if start:
             self.skip_looking(half, half.held, start)
+            self.drop_older(half, start)
             half.held_size -= start
             memmove(half.held, half.held + start, half.held_size)
         if start >= before:
             self.begin(half, origin)
+        else:
+            half.later_at = before - start
+            half.later_ns = origin.ts_ns
+            half.later_ack = origin.ack
+            half.later_has_ack = origin.has_ack
         half.scanned = half.held_size
         return n
 
-    cdef size_t look_here(self, Flow* flow, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
+    cdef void drop_older(self, Half* half, size_t start) noexcept nogil:
+        """Let what is held begin `start` bytes later: perhaps in the segment that came last."""
+        if start >= half.later_at > 0:
+            half.first_ns = half.last_ns = half.later_ns
+            half.first_ack = half.later_ack
+            half.has_ack = half.later_has_ack
+
+    cdef size_t look_here(self, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
         """Look for a message start with nothing held: only what may be the beginning of one is copied."""
         cdef size_t start = 0
-        if find_start(p, n, 0, wanted_kind(flow, half), half.at_line, &start):
+        if find_start(p, n, 0, likely_kind(half), half.at_line, &start):
             half.phase = AT_START
             count(self.tally, half.skip, start)
             return start
         start = possible_start(p, n)
         self.begin(half, origin)
+        half.later_at = 0
         if start < n and not self.hold(half, p + start, n - start):
             start = n
         half.scanned = half.held_size
