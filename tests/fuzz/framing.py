@@ -169,10 +169,11 @@ def run(data: bytes) -> None:
 def is_unfair(messages: list[Message], tape: Tape) -> bool:
     """Tell of what the two read differently.
 
-    A head that was not ended when the answer came: is it answered?  Requests both ways: which side is the client?
+    A head that was not ended when the answer came: is it answered?  Requests from the server's
+    port: which side is the client?
     A chunk-size line that is wrong, but not ended yet: where does the message end?
     """
-    if len({m.sport == SERVER_PORT for m in messages if m.kind == "request"}) > 1:
+    if any(m.kind == "request" and m.sport == SERVER_PORT for m in messages):
         return True
     broken = [m for m in messages if not m.complete and not m.missing]
     if any(m.head == len(m.payload) or b"chunked" in m.payload.lower() for m in broken):
