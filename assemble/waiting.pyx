@@ -235,8 +235,8 @@ cdef class Waiting:
         if not awaits(other):            # what it waits for may lie behind a hole
             if self.give_up_hole(flow, 1 - side):
                 return True
-            if other.store.count:        # that was freed a moment ago
-                return True
+            if other.state == OPEN and other.store.count and store_first(&other.store).at == other.next:
+                return True              # that was freed a moment ago
             if other.state == OPEN and (
                     other.acked > other.next + 1 or other.acked > other.next and other.phase != AT_START):
                 # ... or was acknowledged and never seen: a hole that nothing follows; one byte may be a FIN

@@ -14,6 +14,7 @@ from fuzz.reassembly import FIRST_TOKEN, Program, check
 from fuzz.sent import was_sent
 from fuzz.tokens import TOKENS, dictionary
 from fuzz.wires import CLIENT_PORTS, Segment
+from talks import CLIENT, SERVER, Talk, assembled
 
 FOLDER: Final = Path(__file__).parent / "fuzz"
 FINDINGS: Final = sorted((FOLDER / "findings").glob("*-*"))
@@ -33,6 +34,14 @@ TARGETS: Final = {name: import_module(f"fuzz.{name}").run for name in SEEDS}
 def test_what_was_found_once_stays_mended(finding):
     """Each of these inputs crashed, or broke a rule that its target holds."""
     TARGETS[finding.name.partition("-")[0]](memoryview(finding.read_bytes()))
+
+
+def test_giving_up_ends_when_what_the_other_side_holds_cannot_move():
+    """A request to switch waits, and the other side ended below bytes that it had sent early: this never returned."""
+    talk = Talk().open()
+    talk.put(CLIENT, b"GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n").put(CLIENT, b"GET /next HTTP/1.1\r\n\r\n")
+    talk.put(SERVER, b"beyond", at=30).put(SERVER, b"early", at=0, flags=packets.FIN)
+    assert [m.target for m in assembled(talk.frames).messages] == ["/", "/next"]
 
 
 @pytest.mark.parametrize("target", SEEDS)
