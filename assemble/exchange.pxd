@@ -9,6 +9,7 @@ from assemble.tally cimport Tally
 cdef class Exchange(Collector):
     cdef bint responses
     cdef Verdict decide(self, Flow* flow, int side, bint force) noexcept nogil
+    cdef bint hold_cut_head(self, Flow* flow, int side) noexcept nogil
     cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil
 
     cdef Verdict decide_request(self, Flow* flow, int side) noexcept nogil

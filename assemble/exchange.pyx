@@ -8,8 +8,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from assemble.collect cimport Collector
 from assemble.flows cimport (
-    AT_START, AWAITING_SWITCH, CLOSED, LOOKING, NAMING, PARTIAL, ROLE_CLIENT, ROLE_SERVER, SKIPPING, UNSEEN, Flow,
-    Half, Pending, identity, widened,
+    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_HEAD, LOOKING, NAMING, PARTIAL, ROLE_CLIENT, ROLE_SERVER,
+    SKIPPING, UNSEEN, Flow, Half, Pending, identity, widened,
 )
 from assemble.framing cimport BAD_LENGTH, BODY_INVALID, FOUND, MORE, TRAIT_CONNECT, Verdict, begin_body
 from assemble.pairing cimport (
@@ -86,7 +86,7 @@ cdef class Exchange(Collector):
         cdef uint8_t traits = 0
         cdef Answer answer
         cdef bint final = half.head.status // 100 != 1 or half.head.status == 101
-        if not force and not flow.one_sided and self.request_may_come(flow, side):
+        if not force and self.request_may_come(flow, side):
             return MORE
         answer.seq = half.first_seq
         answer.ack = half.first_ack
@@ -119,11 +119,24 @@ cdef class Exchange(Collector):
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
         """Tell whether the server, when it answered, had received client's bytes that are not delivered here yet."""
         cdef Half* client = &flow.half[1 - side]
+        if flow.one_sided:
+            return False
         if client.state == UNSEEN or client.state == PARTIAL:
             return True
         if client.state == CLOSED or client.phase == AWAITING_SWITCH:    # it waits for this response itself
             return False
         return <int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
+
+    cdef bint hold_cut_head(self, Flow* flow, int side) noexcept nogil:
+        """Let a response's head that ends with its half await the request, if that may come; True if it does."""
+        cdef Half* half = &flow.half[side]
+        if half.phase != IN_HEAD or half.overlong or half.head.start_len == 0 or half.head.kind == REQUEST:
+            return False
+        if not self.responses or not self.request_may_come(flow, side):
+            return False
+        half.phase = AWAITING_PEER
+        half.cut = 1
+        return True
 
     cdef void skip_rest(self, Half* half, Tally reason) noexcept nogil:
         """Count everything that is still to come, and what was held to look for a start or a name, under one reason."""

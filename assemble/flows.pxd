@@ -60,6 +60,7 @@ cdef struct Half:
     uint8_t line            # LinePhase, in IN_HEAD
     uint8_t acked_known     # the other side has been heard to acknowledge
     uint8_t overlong        # IN_HEAD: the head went beyond max_header and is not kept
+    uint8_t cut             # AWAITING_PEER: its half ended in this head
     uint16_t skip           # Tally, in SKIPPING and LOOKING
     uint32_t base           # sequence number of offset 0; UNSEEN: the first acknowledgement number that it got
     int64_t next            # offset of the next byte to deliver

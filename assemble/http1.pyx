@@ -258,6 +258,13 @@ cdef class Http1Framer(Searching):
             return True
         if half.phase != AWAITING_PEER:
             return False
+        if half.cut:
+            if not force and self.request_may_come(flow, side):
+                return False
+            half.cut = 0
+            self.cut_head(flow, side, 0)
+            self.look_for_start(half, Tally.skipped_no_start)
+            return True
         verdict = self.decide(flow, side, force)
         if verdict == MORE:
             return False

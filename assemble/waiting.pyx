@@ -127,6 +127,8 @@ cdef class Waiting:
         cdef Half* half = &flow.half[side]
         if half.end < 0 or half.state != OPEN or half.next < half.end or awaits(half) and half.phase != AWAITING_SWITCH:
             return
+        if self.framer.hold_cut_head(flow, side):
+            return
         half.state = CLOSED
         self.framer.finish(flow, side, not half.reset, 0)
         if half.reset or flow.half[1 - side].state == CLOSED:

@@ -104,3 +104,17 @@ def test_behind_a_response_to_an_unknown_request_the_next_one_does_not_take_the_
     talk = Talk().open().put(CLIENT, get(1)[:-2] + b"A: b").lose(CLIENT, b"\r\n\r\n").lose(SERVER, ok(201))
     talk.lose(CLIENT, get(2)).put(SERVER, ok(202)).lose(CLIENT, get(3)).put(SERVER, ok(203))
     assert paired(talk) == [("/1", None)]
+
+
+def test_a_response_cut_in_its_head_waits_for_its_request_too():
+    """It has the id of its request, whichever of the two is captured first."""
+    talk = Talk().open().put(CLIENT, get(1)).put(SERVER, ok(201)).lose(CLIENT, get(2))
+    talk.put(SERVER, ok(202)[:20], flags=packets.FIN).put(CLIENT, get(2), at=len(get(1)), acked=0)
+    assert paired(talk) == [("/1", 201), ("/2", 202)]
+
+
+def test_a_response_cut_in_its_head_whose_request_never_comes_comes_alone():
+    """Waiting must end, or the connection would never be sent."""
+    talk = Talk().open().lose(CLIENT, get(1)).put(SERVER, ok(201)[:20], flags=packets.FIN)
+    got = assembled([*talk.frames, later(10, talk)])
+    assert [(m.status, m.complete) for m in got.messages] == [(201, False)]
