@@ -10,7 +10,7 @@ import packets
 import pytest
 from engines import by_compiled
 from generator.cases import make_case, smaller
-from generator.conversations import CLIENT
+from generator.spoken import CLIENT
 from generator.tap import Captured
 from generator.truth import Seen, check_whole
 from generator.wire import Passing

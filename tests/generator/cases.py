@@ -14,7 +14,8 @@ import packets
 from talks import assembled
 
 from generator import truth
-from generator.conversations import CLIENT, SERVER, converse
+from generator.conversations import converse
+from generator.spoken import CLIENT, SERVER
 from generator.tap import Captured, Line, blend, capture, choose_tap, frame_of, snapped
 from generator.wire import MICROSECOND, MILLISECOND, SECOND, manner, pass_by, shorten
 

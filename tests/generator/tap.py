@@ -13,7 +13,7 @@ from typing import Final
 
 import packets
 
-from generator.conversations import CLIENT, Conversation
+from generator.spoken import CLIENT, Conversation
 from generator.wire import MICROSECOND, MILLISECOND, Manner, Passing
 
 TCP: Final = Struct("!HHIIBBHHH")

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 import packets
 
 from assemble import Message, message_id
-from generator.conversations import CLIENT, SERVER, Spoken
+from generator.spoken import CLIENT, SERVER, Spoken
 from generator.tap import Captured, Line
 
 Fields = tuple[object, ...]

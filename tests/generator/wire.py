@@ -11,7 +11,7 @@ from typing import Final
 
 from packets import ACK, FIN, PSH, RST, SYN, URG
 
-from generator.conversations import CLIENT, SERVER, Conversation, Spoken
+from generator.spoken import CLIENT, SERVER, Conversation, Spoken
 
 MICROSECOND: Final = 1_000
 MILLISECOND: Final = 1_000_000
