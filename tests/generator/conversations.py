@@ -87,6 +87,8 @@ def tunnel(author: Author, last: bool) -> None:
     author.response(request, 200 if connect else 101)
     if rng.random() < 0.7:
         conversation.say(SERVER)
+    else:
+        conversation.prompt = True
     for _ in range(rng.randrange(5)):
         side = rng.random() < 0.5
         conversation.streams[side] += rng.choice((author.body(), rng.choice(LOOKALIKES)))

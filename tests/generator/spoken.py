@@ -53,6 +53,7 @@ class Conversation:
     over: bool = False  # nothing more can be said
     rests: set[tuple[int, int]] = field(default_factory=set)  # how far both sides are between exchanges
     until_close: bool = False  # the last response ends with the server's FIN
+    prompt: bool = False  # a tunnel is used before it is granted: nobody waits longer for that than a tap does
 
     def say(self, side: bool, end: int | None = None, *, heard: bool = True, least: int = 0) -> None:
         """Note that a side now says what was written, up to `end`."""
