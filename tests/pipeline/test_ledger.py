@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talks import CLIENT, SERVER, Talk, assembled
 
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.records import CAPTURE_COUNTERS
@@ -72,6 +73,17 @@ def test_the_list_of_losses_names_counters_that_exist():
     """A counter that was renamed would silently be no loss any more."""
     known = {*CAPTURE_COUNTERS, *ASSEMBLE_COUNTERS, *RECEIVER_COUNTERS}
     assert set(LOSSES) <= known
+
+
+def test_a_snap_length_that_hides_the_headers_is_a_loss():
+    """Nothing comes out of such a capture, and nothing can say what was in it."""
+    exchange = Talk().open().put(CLIENT, b"GET / HTTP/1.1\r\n\r\n").put(SERVER, b"HTTP/1.1 204 No\r\n\r\n")
+    for size in range(13, 54):
+        counters = assembled([(ts, frame[:size]) for ts, frame in exchange.frames]).counters
+        captured = CAPTURE | {"frames_captured": len(exchange.frames)}
+        built = ledger.build(Tally(captured, counters))
+        assert built.closed
+        assert sum(built.losses.values()) == len(exchange.frames), f"{size} bytes of each frame"
 
 
 def test_messages_that_an_output_did_not_take_are_losses_that_close():
