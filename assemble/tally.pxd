@@ -31,7 +31,7 @@ cpdef enum Tally:
     bytes_payload
     bytes_in_messages
     bytes_duplicate
-    skipped_not_http          # in step, but no message starts there
+    skipped_not_http          # a direction that begins with nothing known, or in step but no message starts there
     skipped_proxy_header      # PROXY protocol, before the first message
     skipped_tls               # by their first bytes (assemble/protocols.pyx): TLS or SSL
     skipped_http2             # HTTP/2 with prior knowledge
@@ -61,13 +61,13 @@ cpdef enum Tally:
     skipped_bad_length        # a header block whose Content-Length or Transfer-Encoding is invalid
     skipped_blank_lines       # empty lines before a start line (RFC 9112 2.2)
     skipped_cut_start         # a start line that was never finished
-    skipped_tunnel            # after 101 or a successful CONNECT
+    skipped_tunnel            # after 101 or a successful CONNECT, of no known protocol
     skipped_after_close
     skipped_out_of_window
     skipped_over_limit        # of a message beyond max_message
     skipped_long_header       # a header block beyond max_header
     skipped_responses_off     # responses are not wanted
-    skipped_evicted           # given up to stay within memory
+    skipped_evicted           # the machine had no memory to keep them
     # holes
     holes                     # declared lost
     bytes_missing             # in them

@@ -31,7 +31,7 @@ LOSSES: Final = {
     "skipped_out_of_window": "bytes skipped out of any window",
     "skipped_over_limit": "bytes skipped over max_message",
     "skipped_long_header": "bytes skipped over max_header",
-    "skipped_evicted": "bytes given up to stay within memory",
+    "skipped_evicted": "bytes that there was no memory for",
     "records_refused": "records refused",
     "gaps": "gaps between chunks received",
     "connections_failed": "connections that ended in an error",
