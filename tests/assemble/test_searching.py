@@ -10,7 +10,7 @@ ENDS_LIKE_A_START = b"=end of a body\n in BASE64 xyz ABC abc"
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 9, 20, 26])
 def test_a_request_keeps_its_number_when_a_body_before_it_looked_like_one(cut):
-    """The id, and so the pair, comes from the segment with the request's first byte, not from that of the body's end."""
+    """The id, and so the pair, comes from the segment with the request's first byte, not from the body's end."""
 
     def told(*pieces: bytes) -> list[tuple[int, bytes, bool]]:
         talk = Talk().put(CLIENT, ENDS_LIKE_A_START).put(SERVER, EMPTY)
