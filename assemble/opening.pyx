@@ -10,11 +10,10 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.exchange cimport Exchange
-from assemble.flows cimport AT_START, IN_HEAD, ROLE_CLIENT, ROLE_UNKNOWN, Flow, Half
+from assemble.flows cimport AT_START, IN_HEAD, Flow, Half
 from assemble.framing cimport FOUND, LINE_EMPTY, MORE, NOT_HTTP, Verdict, find_head_end, may_start, parse_head
 from assemble.protocols cimport NAME_MORE, name_protocol
 from assemble.proxy cimport proxy_header
-from assemble.records cimport REQUEST, RESPONSE
 from assemble.tally cimport Tally, count
 
 
