@@ -26,6 +26,13 @@ cdef enum:
 cdef int64_t PARTIAL_FIRST = <int64_t>1 << 32    # the first offset of a half without SYN: what is before it is above 0
 
 
+cdef inline void outlast_reset(Half* half, int64_t seen) noexcept nogil:
+    """Forget a RST with bytes beyond it: who has reset says no more, so it was not his (RFC 5961 3.2)."""
+    if half.reset and half.state == OPEN and seen > half.end:
+        half.reset = 0
+        half.end = -1
+
+
 cdef class Reassembler(Waiting):
     """Segments in; what cannot be delivered at once waits as the base class says."""
 
@@ -52,6 +59,7 @@ cdef class Reassembler(Waiting):
             other.acked_known = 1
             if (other.state == OPEN or other.state == PARTIAL) and widened(other, packet.ack) > other.acked:
                 other.acked = widened(other, packet.ack)
+                outlast_reset(other, other.acked)
         if packet.flags & TCP_SYN:
             self.take_syn(flow, side, packet)
         elif half.state == UNSEEN and (packet.size or packet.flags & TCP_FIN):
@@ -104,7 +112,7 @@ cdef class Reassembler(Waiting):
             return (flow.closing and not packet.flags & TCP_ACK
                     and not (half.acked_known and 0 <= <int32_t>(half.base - begin) < SYN_NEAR))
         if half.state == PARTIAL:        # a late SYN comes before all that is held
-            return (at < half.next - WINDOW_MOST or 0 <= half.end < at
+            return (at < half.next - SYN_NEAR or 0 <= half.end < at
                     or half.store.count and store_first(&half.store).at < at)
         return begin != half.base
 
@@ -167,9 +175,7 @@ cdef class Reassembler(Waiting):
             if half.stored > PARTIAL_MOST:
                 self.open_late(half)
             return
-        if half.reset and half.state == OPEN and end > half.end:     # who has reset says no more: it was not his
-            half.reset = 0
-            half.end = -1
+        outlast_reset(half, end)
         if end <= half.next:
             count(self.tally, Tally.segments_duplicate, 1)
             count(self.tally, Tally.bytes_duplicate, n)

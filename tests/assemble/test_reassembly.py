@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packets_files import Frame
 from strategies import PLAIN, Conversation, Expected, Turn, conversations
 from strategies_packets import START_NS, Ends, Piece, Traffic, interleaved, summary, traffics
-from talks import CLIENT, SERVER, Talk
+from talks import CLIENT, SERVER, Talk, assembled
 
 from assemble import Message
 
@@ -181,6 +181,24 @@ def test_a_reset_leaves_a_body_until_close_incomplete(engine):
     pieces = [*OPEN, ask(), Piece(False, 0, len(REQUEST), data), Piece(False, len(data), 0, b"", packets.RST)]
     got = engine(pair(pieces).frames())
     assert [(m.payload, m.complete) for m in got if m.kind == "response"] == [(data, False)]
+
+
+def test_a_syn_far_below_what_was_joined_late_begins_another_connection():
+    """No SYN is overtaken by so much; taken for the old one's it would leave a hole of 100 MB."""
+    get = b"GET / HTTP/1.1\r\n\r\n"
+    talk = Talk().put(CLIENT, get, at=100_000_000).put(CLIENT, at=-1, flags=packets.SYN).put(CLIENT, get, at=0)
+    got = assembled(talk.frames)
+    assert (len(got.requests), got.counters["flows"], got.counters["holes"]) == (2, 2, 0)
+
+
+def test_a_reset_ahead_of_what_is_due_is_none_once_bytes_beyond_it_are_acknowledged():
+    """The bytes may be captured later than the acknowledgement, and must not be taken for those of a closed half."""
+    get = b"GET /%b HTTP/1.1\r\n\r\n" % (b"a" * 99)
+    talk = Talk().open().put(CLIENT, at=50, flags=packets.RST)
+    talk.sent[CLIENT] = 0
+    talk.wait(4).put(SERVER, acked=len(get)).wait(1).put(CLIENT, get, at=0)
+    got = assembled(talk.frames)
+    assert [(m.complete, m.payload) for m in got.messages] == [(True, get)]
 
 
 @both
