@@ -83,7 +83,10 @@ def again(rng: Random, old: Line, mode: str) -> Line:
     line = make_line(rng, 0, mode)
     if line.how.opening.startswith("fast"):
         line.how.opening = "plain"
-    step = rng.choice((1, 100, len(old.talk.streams[CLIENT]) + 2, 70_000, 2**31 - 5, rng.randrange(1, 2**32)))
+    behind = len(old.talk.streams[CLIENT]) + 2
+    step = rng.choice((1, 100, behind, 70_000, 2**31 - 5, rng.randrange(1, 2**32)))
+    if mode != "whole":  # RFC 9293 3.6.1; only the SYN of the old connection, which may be lost, would tell them apart
+        step = max(step, behind)
     isn = {CLIENT: (old.isn[CLIENT] + step) % 2**32, SERVER: 0}
     isn[SERVER] = (old.isn[SERVER] + len(old.talk.streams[SERVER]) + rng.choice((5, 70_000, 2**30))) % 2**32
     return replace(line, client=old.client, server=old.server, cport=old.cport, sport=old.sport, isn=isn, again=True)
