@@ -25,7 +25,7 @@ TUNNEL: Final = re.compile(rb"CONNECT|Upgrade| 101", re.IGNORECASE)  # where one
 
 # A coding of two words, or of none:
 UNDECIDED: Final = re.compile(
-    rb"(?i:chunked|identity)(?:[ \t]|\r(?!\n)|\n[ \t])+[^ \t\r\n,;]|(?i:encoding[ \t]*:)[^;]*[,:]\s*;"
+    rb"(?i:chunked|identity)(?:[ \t]|\r(?!\n)|\n[ \t])+[^ \t\r\n,;]|(?i:encoding[ \t]*:)(?:[^;\n]*,)?\s*;"
 )
 
 
