@@ -42,6 +42,7 @@ cdef class Opening(Exchange):
         cdef Tally name
         if before == 0:
             self.begin(half, origin)
+        self.touch(half, origin)
         if not self.hold(half, p, n):
             count(self.tally, Tally.skipped_not_http, n)    # the assembler raises
             return n

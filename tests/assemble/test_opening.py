@@ -187,3 +187,10 @@ def test_a_line_that_never_ends_is_not_held_for_ever():
     got = assembled(Talk().open().say(CLIENT, data, 1000).frames)
     assert skipped(got) == {"skipped_not_http": len(data)}
     assert got.counters["bytes_held_peak"] < 30_000
+
+
+def test_a_request_begins_when_the_first_of_its_bytes_was_captured():
+    """Also if its first byte, which might begin a PROXY header, was captured behind the others."""
+    talk = Talk().open().put(CLIENT, b"UT / HTTP/1.1\r\n\r\n", at=1).put(CLIENT, b"P", at=0)
+    (got,) = assembled(talk.frames).messages
+    assert (got.method, got.first_ns, got.last_ns) == ("PUT", talk.frames[-2][0], talk.frames[-1][0])
