@@ -256,7 +256,10 @@ cdef class Waiting:
             hole_end = half.end
         if half.state != OPEN or hole_end <= half.next:
             return False
-        self.lose(flow, side, hole_end)
+        if half.reset and hole_end == half.end:      # a RST does not prove that there were bytes up to it
+            half.end = hole_end = half.acked if half.next < half.acked < hole_end else half.next
+        if hole_end > half.next:
+            self.lose(flow, side, hole_end)
         return True
 
     cdef void lose(self, Flow* flow, int side, int64_t hole_end) noexcept nogil:

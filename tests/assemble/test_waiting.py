@@ -1,8 +1,8 @@
 """Waiting: what stands still goes on when its time is over, by the packets' clock, and not before."""
 
 import pytest
-from packets import FIN
-from talks import CLIENT, SERVER, START_NS, Talk, later
+from packets import FIN, RST
+from talks import CLIENT, SERVER, START_NS, Talk, assembled, later
 
 from assemble import Message, MessageStream
 
@@ -98,3 +98,14 @@ def test_after_hours_of_silence_everything_is_due():
     talk = Talk().put(CLIENT, GET)
     _, stream = until(talk, 1)
     assert [m.payload for m in stream.feed([later(9 * 3600, talk)])] == [GET]
+
+
+def test_a_reset_further_on_does_not_prove_that_bytes_are_missing():
+    """Only an acknowledgement does; a forged one would else turn a cut message into a damaged one."""
+    response = b"HTTP/1.1 200 OK\r\n\r\nbody"
+    talk = Talk().open().put(CLIENT, b"GET / HTTP/1.1\r\n\r\n").put(SERVER, response)
+    talk.put(SERVER, at=talk.sent[SERVER] + 1000, flags=RST)
+    got = assembled([*talk.frames, later(3, talk)])
+    (last,) = got.responses
+    assert (last.complete, last.missing, last.payload) == (False, 0, response)
+    assert got.counters["holes"] == 0
