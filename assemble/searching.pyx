@@ -56,6 +56,7 @@ cdef class Searching(Opening):
             memmove(half.held, half.held + start, half.held_size)
         if start >= before:
             self.begin(half, origin)
+            half.later_at = 0
         else:
             half.later_at = before - start
             half.later_ns = origin.ts_ns
@@ -106,4 +107,5 @@ cdef class Searching(Opening):
         half.phase = LOOKING
         half.skip = reason
         half.scanned = 0
+        half.later_at = 0
         half.at_line = 1
