@@ -11,9 +11,9 @@ from assemble.flows cimport (
     AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, IN_HEAD, LOOKING, NAMING, PARTIAL, ROLE_CLIENT, ROLE_SERVER,
     SKIPPING, UNSEEN, Flow, Half, Pending, identity, widened,
 )
-from assemble.framing cimport BAD_LENGTH, BODY_INVALID, FOUND, MORE, TRAIT_CONNECT, Verdict, begin_body
+from assemble.framing cimport BAD_LENGTH, BODY_CHUNKED, BODY_INVALID, FOUND, MORE, TRAIT_CONNECT, Verdict, begin_body
 from assemble.pairing cimport (
-    TRAIT_JUMPED, TRAIT_NO_ACK, Answer, is_pending, matching_request, pop_request, push_request,
+    TRAIT_JUMPED, TRAIT_NO_ACK, Answer, end_request, is_pending, matching_request, pop_request, push_request,
 )
 from assemble.records cimport REQUEST
 from assemble.sink cimport MessageSink
@@ -74,6 +74,8 @@ cdef class Exchange(Collector):
             capacity = flow.pending_capacity
             if not push_request(flow, half.id, half.first_ack, half.first_seq, traits):
                 self.out_of_memory = True
+            elif half.body.kind != BODY_CHUNKED:     # its end is known before its body comes, if that comes at all
+                end_request(flow, half.id, half.first_seq + half.head.head_len + <uint32_t>half.body.remain, False)
             count(self.tally, Tally.bytes_held, (flow.pending_capacity - capacity) * sizeof(Pending))
         return FOUND
 

@@ -53,6 +53,17 @@ def test_behind_a_lost_request_its_response_does_not_take_the_next_one():
     assert got.counters["responses_unpaired"] == 1
 
 
+def test_a_response_to_a_lost_request_does_not_take_one_whose_body_was_lost_too():
+    """Where a request ends is known from its Content-Length, though nothing was captured behind its first segment."""
+    talk = Talk().put(CLIENT, at=-1, flags=packets.SYN)
+    talk.put(CLIENT, b"POST /1 HTTP/1.1\r\nContent-Length: 2000\r\n\r\n" + b"x" * 500)
+    talk.lose(CLIENT, 1500).lose(SERVER, ok(201)).lose(CLIENT, get(2)).put(SERVER, ok(202))
+    got = assembled([talk.frames.pop(), *talk.frames])
+    assert [m.target for m in got.requests] == ["/1"]
+    assert [m.status for m in got.responses] == [202]
+    assert got.responses[0].id != got.requests[0].id
+
+
 def test_many_interim_responses_leave_the_request_to_the_final_one():
     """A server may send as many 1xx as it likes."""
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
