@@ -15,6 +15,7 @@ cdef class Reassembler(Waiting):
     cdef Flow* flow_of(self, const Packet* packet, int* side) noexcept nogil
     cdef bint is_new_connection(self, Flow* flow, int side, const Packet* packet) noexcept nogil
     cdef void take_syn(self, Flow* flow, int side, const Packet* packet) noexcept nogil
+    cdef void take_ack(self, Half* half, int64_t acked, int64_t now_ns) noexcept nogil
     cdef void take_fin(self, Half* half, int64_t end) noexcept nogil
     cdef void take_reset(self, Flow* flow, int side, const Packet* packet) noexcept nogil
     cdef void take_data(self, Flow* flow, int side, int64_t at, const Packet* packet) noexcept nogil

@@ -15,7 +15,7 @@ from assemble.flows cimport (
 )
 from assemble.store cimport Added, store_add, store_first, store_last, store_shift
 from assemble.tally cimport Tally, count
-from assemble.waiting cimport Waiting
+from assemble.waiting cimport Waiting, hole_end
 
 
 cdef enum:
@@ -31,6 +31,12 @@ cdef inline void outlast_reset(Half* half, int64_t seen) noexcept nogil:
     if half.reset and half.state == OPEN and seen > half.end:
         half.reset = 0
         half.end = -1
+
+
+cdef inline int64_t highest_seen(const Half* half) noexcept nogil:
+    """Return up to where a half is known to have sent: delivered, stored, or acknowledged."""
+    cdef int64_t stored = store_last(&half.store).at + store_last(&half.store).size if half.store.count else half.next
+    return stored if stored > half.acked else half.acked
 
 
 cdef class Reassembler(Waiting):
@@ -58,8 +64,7 @@ cdef class Reassembler(Waiting):
                 other.base = packet.ack
             other.acked_known = 1
             if (other.state == OPEN or other.state == PARTIAL) and widened(other, packet.ack) > other.acked:
-                other.acked = widened(other, packet.ack)
-                outlast_reset(other, other.acked)
+                self.take_ack(other, widened(other, packet.ack), flow.last_ns)
         if packet.flags & TCP_SYN:
             self.take_syn(flow, side, packet)
         elif half.state == UNSEEN and (packet.size or packet.flags & TCP_FIN):
@@ -134,12 +139,20 @@ cdef class Reassembler(Waiting):
         half.next = 0
         half.state = OPEN
         half.waiting_ns = 0
-        if role == ROLE_CLIENT and other.role == ROLE_CLIENT:    # both opened it (RFC 9293 3.5)
+        if role == other.role:           # both opened it (RFC 9293 3.5)
             half.role = other.role = ROLE_UNKNOWN
         else:
             half.role = role
             other.role = ROLE_CLIENT if role == ROLE_SERVER else ROLE_SERVER
         flow.one_sided = 0
+
+    cdef void take_ack(self, Half* half, int64_t acked, int64_t now_ns) noexcept nogil:
+        """Note how far a half was acknowledged; if its receiver has what is missing, the wait begins anew."""
+        cdef bint unacked = half.waiting_ns and half.acked < hole_end(half)
+        half.acked = acked
+        if unacked and half.acked >= hole_end(half):
+            half.waiting_ns = now_ns
+        outlast_reset(half, half.acked)
 
     cdef void take_fin(self, Half* half, int64_t end) noexcept nogil:
         """The first FIN tells where a half ends, and that no RST was meant which is not reached yet."""
@@ -157,7 +170,7 @@ cdef class Reassembler(Waiting):
         cdef Half* half = &flow.half[side]
         cdef int64_t at = widened(half, packet.seq)
         if half.state == OPEN and half.end < 0:
-            if half.next <= at <= half.next + WINDOW_MOST:
+            if highest_seen(half) <= at <= half.next + WINDOW_MOST:
                 half.end = at
                 half.reset = 1
         elif half.state == UNSEEN or half.state == CLOSED:

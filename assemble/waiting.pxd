@@ -4,6 +4,12 @@ from libc.stdint cimport int64_t, uint64_t
 
 from assemble.flows cimport Flow, FlowTable, Half, Stored
 from assemble.http1 cimport Http1Framer
+from assemble.store cimport store_first
+
+
+cdef inline int64_t hole_end(const Half* half) noexcept nogil:
+    """Return where the hole that a half stands before ends: at what is stored, or else at its FIN or RST."""
+    return store_first(&half.store).at if half.store.count else half.end
 
 
 cdef class Waiting:
@@ -24,12 +30,13 @@ cdef class Waiting:
     cdef void mark_waiting(self, Flow* flow, int64_t now_ns) noexcept nogil
     cdef void wait_on(self, Flow* flow) noexcept nogil
     cdef void turn(self, int64_t number, int64_t now_ns) noexcept nogil
+    cdef int64_t due_ns(self, Flow* flow, int side) noexcept nogil
     cdef int64_t patience(self, const Half* half) noexcept nogil
     cdef void tick(self, int64_t now_ns) noexcept nogil
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil
     cdef bint give_up(self, Flow* flow, int side) noexcept nogil
     cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil
-    cdef void lose(self, Flow* flow, int side, int64_t hole_end) noexcept nogil
+    cdef void lose(self, Flow* flow, int side, int64_t end) noexcept nogil
     cdef void finish(self, Flow* flow) noexcept nogil
     cdef void relieve(self, Flow* flow, int side) noexcept nogil
     cdef void keep_to_budget(self) noexcept nogil

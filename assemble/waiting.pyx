@@ -11,7 +11,7 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AT_START, AWAITING_PEER, AWAITING_SWITCH, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, WHEEL, WHEEL_SHIFT, Flow,
+    AWAITING_PEER, AWAITING_SWITCH, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, WHEEL, WHEEL_SHIFT, Flow,
     FlowTable, Half, Pending, Stored, awaits, widened,
 )
 from assemble.http1 cimport Http1Framer
@@ -152,12 +152,10 @@ cdef class Waiting:
     cdef void wait_on(self, Flow* flow) noexcept nogil:
         """Put a flow on the wheel for the first of its waits to end, or take it off."""
         cdef int side
-        cdef int64_t due_ns
         cdef bint any_waits = False
         for side in range(2):
             if flow.half[side].waiting_ns:
-                due_ns = flow.half[side].waiting_ns + self.patience(&flow.half[side])
-                self.table.set_waiting(flow, due_ns)
+                self.table.set_waiting(flow, self.due_ns(flow, side))
                 any_waits = True
         if not any_waits:
             self.table.clear_waiting(flow)
@@ -205,21 +203,29 @@ cdef class Waiting:
             else:
                 self.wait_on(flow)
 
-    cdef int64_t patience(self, const Half* half) noexcept nogil:
-        """Return how long a half may wait for what it waits for."""
-        cdef int64_t hole_end
+    cdef int64_t due_ns(self, Flow* flow, int side) noexcept nogil:
+        """Return when a half's wait ends; one that awaits the other side does so as long as that waits for bytes."""
+        cdef Half* half = &flow.half[side]
+        cdef Half* other = &flow.half[1 - side]
+        cdef int64_t due_ns = half.waiting_ns + self.patience(half)
+        cdef int64_t others_ns
         if half.state == OPEN and awaits(half):
-            return self.gap_ns + self.gap_ns // 4    # the peer's own hole is given up first, which may answer it
-        if half.state == OPEN:
-            hole_end = store_first(&half.store).at if half.store.count else half.end
-            if half.acked_known and half.acked < hole_end:
-                return self.gap_ns * PATIENCE        # its receiver misses it too: it will be sent again
+            due_ns += self.gap_ns // 4               # the other side's own hole is given up first, which may answer it
+            if other.waiting_ns and not awaits(other):
+                others_ns = other.waiting_ns + self.patience(other)
+                return others_ns if others_ns > due_ns else due_ns
+        return due_ns
+
+    cdef int64_t patience(self, const Half* half) noexcept nogil:
+        """Return how long a half may wait for bytes."""
+        if half.state == OPEN and not awaits(half) and half.acked_known and half.acked < hole_end(half):
+            return self.gap_ns * PATIENCE            # its receiver misses them too: they will be sent again
         return self.gap_ns
 
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil:
         """End one half's wait if its time is over; True if it goes on."""
         cdef Half* half = &flow.half[side]
-        if half.waiting_ns == 0 or now_ns - half.waiting_ns < self.patience(half):
+        if half.waiting_ns == 0 or now_ns < self.due_ns(flow, side):
             return False
         if half.state == PARTIAL:
             self.open_late(half)
@@ -239,8 +245,7 @@ cdef class Waiting:
                 return True
             if other.state == OPEN and other.store.count and store_first(&other.store).at == other.next:
                 return True              # that was freed a moment ago
-            if other.state == OPEN and (
-                    other.acked > other.next + 1 or other.acked > other.next and other.phase != AT_START):
+            if other.state == OPEN and other.acked > other.next + 1:
                 # ... or was acknowledged and never seen: a hole that nothing follows; one byte may be a FIN
                 self.lose(flow, 1 - side, other.acked)
                 return True
@@ -251,24 +256,24 @@ cdef class Waiting:
     cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil:
         """Declare the hole lost that one half stands before, if it does."""
         cdef Half* half = &flow.half[side]
-        cdef int64_t hole_end = store_first(&half.store).at if half.store.count else half.end
-        if half.next <= half.end < hole_end:
-            hole_end = half.end
-        if half.state != OPEN or hole_end <= half.next:
+        cdef int64_t end = hole_end(half)
+        if half.next <= half.end < end:
+            end = half.end
+        if half.state != OPEN or end <= half.next:
             return False
-        if half.reset and hole_end == half.end:      # a RST does not prove that there were bytes up to it
-            half.end = hole_end = half.acked if half.next < half.acked < hole_end else half.next
-        if hole_end > half.next:
-            self.lose(flow, side, hole_end)
+        if half.reset and end == half.end:      # a RST alone proves no bytes; one acknowledged may be a FIN
+            half.end = end = half.acked if half.next + 1 < half.acked <= end else half.next
+        if end > half.next:
+            self.lose(flow, side, end)
         return True
 
-    cdef void lose(self, Flow* flow, int side, int64_t hole_end) noexcept nogil:
-        """Declare the bytes up to `hole_end` lost."""
+    cdef void lose(self, Flow* flow, int side, int64_t end) noexcept nogil:
+        """Declare the bytes up to `end` lost."""
         cdef Half* half = &flow.half[side]
         count(self.tally, Tally.holes, 1)
-        count(self.tally, Tally.bytes_missing, hole_end - half.next)
-        self.framer.pass_gap(flow, side, hole_end - half.next)
-        half.next = hole_end
+        count(self.tally, Tally.bytes_missing, end - half.next)
+        self.framer.pass_gap(flow, side, end - half.next)
+        half.next = end
         half.waiting_ns = 0
 
     cdef void finish(self, Flow* flow) noexcept nogil:

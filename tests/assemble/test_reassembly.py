@@ -202,6 +202,26 @@ def test_a_reset_ahead_of_what_is_due_is_none_once_bytes_beyond_it_are_acknowled
 
 
 @both
+def test_a_reset_in_the_middle_of_what_came_early_is_none(engine):
+    """What was captured early lies beyond it: its sender went on."""
+    size = len(RESPONSE)
+    talk = Talk().open().say(CLIENT, REQUEST).put(SERVER, RESPONSE[9:], at=9)
+    talk.put(SERVER, at=size - 5, flags=packets.RST).put(SERVER, RESPONSE[:9], at=0)
+    assert [(m.complete, m.payload) for m in engine(talk.frames) if m.kind == "response"] == [(True, RESPONSE)]
+
+
+@both
+def test_both_sides_may_open_a_connection(engine):
+    """RFC 9293 3.5, figure 7: whoever saw the other's SYN sends SYN and ACK; the first message tells who asks."""
+    for flags in (packets.SYN, packets.SYN | packets.ACK):
+        talk = Talk()
+        for side in (SERVER, CLIENT):
+            talk.put(side, at=-1, acked=0, flags=flags)
+        got = engine(talk.say(CLIENT, REQUEST).say(SERVER, RESPONSE).frames)
+        assert [m.payload for m in got] == [REQUEST, RESPONSE]
+
+
+@both
 @pytest.mark.parametrize("away", [1, 60_000])
 def test_a_reset_ahead_of_what_is_due_does_not_outlast_a_fin(engine, away):
     """Only a RST at the very next number is one (RFC 9293 3.10.7.4); the FIN shows that nothing is missing."""

@@ -90,7 +90,8 @@ def test_a_lost_end_is_given_up_once_its_receiver_says_that_it_has_it():
     talk.put(CLIENT, acked=40).wait(5)
     got, stream = until(talk, 0.2)
     assert statuses(got) == [None]
-    assert statuses(stream.feed([*talk.put(CLIENT).frames[-1:], later(0.4, talk)])) == [200]
+    assert statuses(stream.feed([*talk.put(CLIENT).frames[-1:], later(0.4, talk)])) == []
+    assert statuses(stream.feed([later(2.1, talk)])) == [200]
 
 
 def test_after_hours_of_silence_everything_is_due():
@@ -98,6 +99,26 @@ def test_after_hours_of_silence_everything_is_due():
     talk = Talk().put(CLIENT, GET)
     _, stream = until(talk, 1)
     assert [m.payload for m in stream.feed([later(9 * 3600, talk)])] == [GET]
+
+
+def test_the_wait_for_a_hole_begins_with_its_acknowledgement():
+    """Until then it was to be sent again; the tap may see the acknowledgement before what it acknowledges."""
+    talk = Talk().open().put(CLIENT, GET).put(SERVER, OK[20:], at=20, acked=len(GET)).wait(5).put(CLIENT)
+    resent = Talk(now_ns=talk.now_ns).put(SERVER, OK[:20], at=0, acked=len(GET)).frames
+    (response,) = assembled([*talk.frames, *resent]).responses
+    assert (response.payload, response.complete) == (OK, True)
+    late = later(2.1, talk)
+    assert assembled([*talk.frames, late, (late[0], resent[0][1])]).counters["holes"] == 1
+
+
+def test_tunnel_bytes_wait_for_an_answer_whose_beginning_is_late():
+    """A client may send before the answer comes; without it, its bytes would be read as HTTP."""
+    talk = Talk().open().put(CLIENT, b"GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n").put(CLIENT, b"GET /x HTTP/1.1\r\n\r\n")
+    answer = b"HTTP/1.1 101 x\r\n\r\n"
+    talk.wait(1.5).put(SERVER, answer[9:], at=9).wait(1.5).put(SERVER, answer[:9], at=0)
+    got = assembled(talk.frames)
+    assert [m.target for m in got.requests] == ["/"]
+    assert [m.status for m in got.responses] == [101]
 
 
 def test_a_reset_further_on_does_not_prove_that_bytes_are_missing():
@@ -109,3 +130,14 @@ def test_a_reset_further_on_does_not_prove_that_bytes_are_missing():
     (last,) = got.responses
     assert (last.complete, last.missing, last.payload) == (False, 0, response)
     assert got.counters["holes"] == 0
+
+
+@pytest.mark.parametrize(("size", "missing"), [(1, 0), (2, 2), (500, 500)])
+def test_bytes_up_to_a_reset_are_missing_when_they_were_acknowledged(size: int, missing: int):
+    """Their receiver had them; a single one may be the number of a FIN."""
+    request = b"GET / HTTP/1.1\r\nHost"
+    talk = Talk().open().put(CLIENT, request).lose(CLIENT, size).put(SERVER).put(CLIENT, flags=RST)
+    got = assembled([*talk.frames, later(3, talk)])
+    (last,) = got.requests
+    assert (last.complete, last.missing, last.payload) == (False, missing, request)
+    assert got.counters["bytes_missing"] == missing

@@ -258,6 +258,11 @@ def beheaded(m: Spoken, seen: Seen) -> bool:
     return kept > 0 and end - kept >= 3 and seen.whole(end, m.start + m.start_len)
 
 
+def misleading(line: Line, seen: dict[bool, Seen]) -> bool:
+    """Tell whether both sides opened the connection and one SYN is lost: the other makes its sender the client."""
+    return line.how.opening == "simultaneous" and not (seen[CLIENT].syn and seen[SERVER].syn)
+
+
 def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequence[Message]) -> list[str]:
     """Hold what must be true of plain traffic of which parts were not captured."""
     out: list[str] = []
@@ -270,7 +275,7 @@ def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequ
             half = all_seen[number][m.side]
             if half.whole(m.start, m.start + m.start_len):
                 wanted[key_of(line, m.side)].append((number, (m, *damaged(m, half, half.fin and not half.reset))))
-            if beheaded(m, half):
+            if beheaded(m, half) or misleading(line, all_seen[number]):
                 unclear.add(key_of(line, m.side))
     for key in {*wanted, *sent} - unclear:
         want, have = wanted[key], sent.get(key, [])
