@@ -88,6 +88,8 @@ class Feeder:
         """Have the rings' descriptors wake us for room, or for the next chunk to be safe; False if something is."""
         nearest: dict[int, int] = {ring: at for ring, at in enumerate(self.wanted) if at is not None}
         for chunk in chunks:
+            if self.is_safe(chunk):  # released since the last look: nothing would wake us for it
+                return False
             for ring, position in chunk.ends.items():
                 if position > self.producers[ring].released:
                     nearest[ring] = min(position, nearest.get(ring, position))

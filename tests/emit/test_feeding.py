@@ -98,3 +98,16 @@ def test_a_chunk_in_several_rings_waits_for_all():
     assert not feeder.is_safe(chunk)
     release_all(rings[1])
     assert feeder.is_safe(chunk)
+
+
+def test_nobody_sleeps_while_a_chunk_is_safe_and_not_acknowledged():
+    """It may have become so after the last look: no descriptor would wake us, and the sender would wait in vain."""
+    ring = Ring.create(1 << 16)
+    feeder = Feeder([ring], Budget(1 << 30, 1 << 30))
+    chunk = Pending(b"ack", None, None, decoded=True)
+    feeder.decoder.run(entry(request(1)), 0)
+    chunk.wrote(0, feeder.producers[0].position)
+    assert feeder.arm([chunk])
+    feeder.disarm()
+    release_all(ring)
+    assert not feeder.arm([chunk])
