@@ -7,7 +7,7 @@ for message in assemble.messages("shop.pcap", ports=[8080]):
 
 from assemble.flows import message_id
 from assemble.library import MessageStream, messages
-from assemble.records import Message
+from assemble.message import Message
 from assemble.settings import Settings
 
 __all__ = ["Message", "MessageStream", "Settings", "message_id", "messages"]

@@ -12,6 +12,7 @@ from assemble.reassembly cimport Reassembler
 from assemble.sink cimport BufferSink, MessageSink
 from assemble.tally cimport Tally, count
 from capture.counters cimport Counters
+from capture.frames cimport Merger, Segment
 from capture.records cimport KIND_FRAMES, BatchHeader, FrameEntry
 from capture.ring cimport HEADER_BYTES, Consumer, RecordHeader
 
@@ -123,6 +124,22 @@ cdef class Assembler:
         self.check()
         if not valid:
             raise ValueError("a batch of frames whose table points outside of it")
+
+    def feed_merger(self, Merger merger not None):
+        """Take the batch that a merger has gathered, where its frames lie, and have it begin the next one."""
+        cdef const FrameEntry* entry = merger.entries
+        cdef const Segment* piece = merger.segments
+        cdef size_t begin = 0          # of the piece, among the bytes of the batch
+        cdef size_t _index
+        with nogil:
+            for _index in range(merger.frames):
+                while entry.offset + <size_t>entry.caplen > begin + piece.size:
+                    begin += piece.size
+                    piece += 1
+                self.take_frame(piece.at + (entry.offset - begin), entry.caplen, entry.link, entry.ts_ns)
+                entry += 1
+        merger.reset()
+        self.check()
 
     def feed_ring(self, Consumer consumer not None, uint64_t position):
         """Take what is in a frame ring from `position` on, releasing each record; return the new position."""

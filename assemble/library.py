@@ -4,12 +4,15 @@ In: paths or frames.  Out: Message objects.  Invariant: the same compiled core a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assemble.assembler import Assembler
-from assemble.records import Message
+from assemble.message import Message
 from assemble.settings import Settings
 from assemble.sink import BufferSink
+
+if TYPE_CHECKING:
+    from capture.frames import Merger
 
 
 class MessageStream:
@@ -29,6 +32,11 @@ class MessageStream:
     def feed_batch(self, batch: bytes) -> list[Message]:
         """Take one batch in the layout of capture.records.BATCH_HEADER; return the messages it completes."""
         self._assembler.feed_batch(batch)
+        return self._sink.take()
+
+    def feed_merger(self, merger: "Merger") -> list[Message]:
+        """Take what a `capture.frames.Merger` has gathered, without a copy; return the messages it completes."""
+        self._assembler.feed_merger(merger)
         return self._sink.take()
 
     def finish(self) -> list[Message]:
@@ -67,6 +75,6 @@ def messages(
 
     stream = MessageStream(make_settings(ports=ports, **changes))
     with FrameSource(expand(paths if isinstance(paths, str) else list(paths)), batch_frames=batch_frames) as source:
-        for batch in source.payloads():
-            yield from stream.feed_batch(batch)
+        for batch in source.gathered():
+            yield from stream.feed_merger(batch)
     yield from stream.finish()

@@ -1,12 +1,10 @@
-"""What the assembler writes into a message ring, to the byte, and the message as the library gives it.
+"""What the assembler writes into a message ring, to the byte.
 
 In: nothing.  Out: the layouts, which the compiled modules check at import against their own.
 """
 
 import struct
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from typing import Final, Literal
+from typing import Final
 
 REQUEST: Final = 1
 RESPONSE: Final = 2
@@ -43,64 +41,6 @@ at 116, 4 bytes   parts        their number; 1 for all but large messages
 PART_BYTES: Final = 1_048_560
 """Most payload of one record.  Parts but the last are multiples of 24: of 3, so that base64 of the parts is the base64
 of the message, and of 8, so that they fill their record without padding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One HTTP message as it was on the wire."""
-
-    id: int
-    kind: Literal["request", "response"]
-    src: IPv4Address | IPv6Address
-    sport: int
-    dst: IPv4Address | IPv6Address
-    dport: int
-    first_ns: int
-    last_ns: int
-    method: str | None
-    target: str | None
-    status: int | None
-    head: int
-    complete: bool
-    missing: int
-    payload: bytes
-
-    @property
-    def id_hex(self) -> str:
-        """The id as it is written everywhere: 16 hexadecimal digits."""
-        return f"{self.id:016x}"
-
-
-def read_message(record: bytes | memoryview) -> Message:
-    """Build a message from one whole (single-part) KIND_MESSAGE payload."""
-    (
-        ident, first_ns, last_ns, src, dst, sport, dport, kind, flags, status,
-        method_len, target_at, target_len, _start_len, head_len, total, missing, _offset, _part, _parts,
-    ) = MESSAGE_HEADER.unpack_from(record)  # fmt: skip
-    payload = bytes(record[MESSAGE_HEADER.size : MESSAGE_HEADER.size + total])
-    request = kind == REQUEST
-    return Message(
-        id=ident,
-        kind="request" if request else "response",
-        src=_address(src, flags),
-        sport=sport,
-        dst=_address(dst, flags),
-        dport=dport,
-        first_ns=first_ns,
-        last_ns=last_ns,
-        method=payload[:method_len].decode("latin-1") if request else None,
-        target=payload[target_at : target_at + target_len].decode("latin-1") if request else None,
-        status=None if request else status,
-        head=head_len,
-        complete=bool(flags & FLAG_COMPLETE),
-        missing=missing,
-        payload=payload,
-    )
-
-
-def _address(packed: bytes, flags: int) -> IPv4Address | IPv6Address:
-    return IPv6Address(packed) if flags & FLAG_IPV6 else IPv4Address(packed[:4])
-
 
 REFUSALS: Final = {
     "refused_link_header": "the frame is too short for its link layer, or the link type is unknown",

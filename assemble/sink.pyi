@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from assemble.records import Message
+from assemble.message import Message
 from capture.ring import Ring
 
 class MessageSink: ...

@@ -4,14 +4,16 @@ In: a filled MessageHeader and the message's bytes.  Out: KIND_MESSAGE records, 
 Invariant: the parts of a message follow each other in one ring with nothing between; a flow keeps to one ring.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
+from assemble.message cimport make_message
 from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, MessageHeader
 from capture.ring cimport Producer
 
-from assemble.records import MESSAGE_HEADER, read_message
+from assemble.records import MESSAGE_HEADER
 from assemble.records import PART_BYTES as PART_BYTES_TABLE
 
 
@@ -119,10 +121,13 @@ cdef class BufferSink(MessageSink):
         """Return the messages written since the last call, as a list of Message."""
         cdef size_t at = 0
         cdef size_t size
+        cdef const MessageHeader* header
         cdef list messages = []
         while at < self.size:
-            size = MESSAGE_HEADER_BYTES + <size_t>(<MessageHeader*>(self.data + at)).total
-            messages.append(read_message(<bytes>self.data[at:at + size]))
+            header = <const MessageHeader*>(self.data + at)
+            at += MESSAGE_HEADER_BYTES
+            size = <size_t>header.total
+            messages.append(make_message(header, PyBytes_FromStringAndSize(<const char*>self.data + at, size)))
             at += (size + 7) & ~<size_t>7
         self.size = 0
         return messages

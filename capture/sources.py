@@ -114,6 +114,12 @@ class FrameSource:
         self.counters.add("batches")
         return True
 
+    def gathered(self) -> Iterator[Merger]:
+        """Give the merger once for each batch gathered; whoever takes the batch has the merger begin the next one."""
+        while self._gather(UNBOUNDED):
+            yield self._merger
+            self.counters.add("batches")
+
     def payloads(self) -> Iterator[bytes]:
         """Give every batch as bytes, each the payload of one KIND_FRAMES record."""
         while self._gather(UNBOUNDED):

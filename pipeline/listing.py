@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from assemble.records import Message
+from assemble.message import Message
 from pipeline.values import write_address, write_size
 
 HEADINGS: Final = f"{'time (UTC)':<26} {'id':<16} {'from':<21} {'to':<21} {'head':>6} {'body':>9}  message"

@@ -6,8 +6,8 @@ import pytest
 from talks import CLIENT, SERVER, Talk, batches
 
 from assemble import Settings
+from assemble.message import read_message
 from assemble.process import AssembleSpec, assemble
-from assemble.records import read_message
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.child import EventQueue
 from capture.counters import Counters

@@ -9,7 +9,8 @@ from talks import CLIENT, SERVER, Talk, batches
 
 from assemble import Message, Settings
 from assemble.assembler import Assembler
-from assemble.records import MESSAGE_HEADER, PART_BYTES, read_message
+from assemble.message import read_message
+from assemble.records import MESSAGE_HEADER, PART_BYTES
 from assemble.sink import RingSink
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Ring

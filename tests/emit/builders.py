@@ -3,13 +3,13 @@
 import base64
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 import msgpack
 from hypothesis import strategies as st
 
+from assemble.message import Message, read_message
 from assemble.records import (
     FLAG_COMPLETE,
     FLAG_INTERIM,
@@ -17,8 +17,6 @@ from assemble.records import (
     MESSAGE_HEADER,
     REQUEST,
     RESPONSE,
-    Message,
-    read_message,
 )
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
@@ -31,35 +29,32 @@ def request(number: int = 0, body: bytes = b"", target: str = "/", **changes: An
     """Make a request whose start line fits its fields."""
     method = changes.pop("method", "GET")
     head = f"{method} {target} HTTP/1.1\r\nHost: shop\r\n\r\n".encode("latin-1")
-    return replace(
-        Message(
-            id=number,
-            kind="request",
-            src=CLIENT,
-            sport=40_000 + number % 20_000,
-            dst=SERVER,
-            dport=8080,
-            first_ns=1_700_000_000_123_456_789,
-            last_ns=1_700_000_000_123_456_789 + 5000,
-            method=method,
-            target=target,
-            status=None,
-            head=len(head),
-            complete=True,
-            missing=0,
-            payload=head + body,
-        ),
-        **changes,
-    )
+    return Message(
+        id=number,
+        kind="request",
+        src=CLIENT,
+        sport=40_000 + number % 20_000,
+        dst=SERVER,
+        dport=8080,
+        first_ns=1_700_000_000_123_456_789,
+        last_ns=1_700_000_000_123_456_789 + 5000,
+        method=method,
+        target=target,
+        status=None,
+        head=len(head),
+        complete=True,
+        missing=0,
+        payload=head + body,
+    ).replace(**changes)
 
 
 def response(number: int = 0, body: bytes = b"", status: int = 200, **changes: Any) -> Message:
     """Make the response to `request(number)`."""
     head = f"HTTP/1.1 {status} Fine\r\nServer: shop\r\n\r\n".encode()
     asked = request(number)
-    answer = replace(asked, kind="response", method=None, target=None, status=status, head=len(head))
-    answer = replace(answer, src=asked.dst, sport=asked.dport, dst=asked.src, dport=asked.sport)
-    return replace(answer, payload=head + body, **changes)
+    answer = asked.replace(kind="response", method=None, target=None, status=status, head=len(head))
+    answer = answer.replace(src=asked.dst, sport=asked.dport, dst=asked.src, dport=asked.sport)
+    return answer.replace(payload=head + body, **changes)
 
 
 def conversation(count: int, body_bytes: int = 200) -> list[Message]:
@@ -255,7 +250,7 @@ def packed_forward(body: bytes, name: bytes | str | None = None, tag: str = "rin
 def on_the_wire(message: Message) -> Message:
     """Return a message as it is after encoding and decoding: durations are cut to microseconds."""
     duration_us = max(message.last_ns - message.first_ns, 0) // 1000
-    return replace(message, last_ns=message.first_ns + duration_us * 1000)
+    return message.replace(last_ns=message.first_ns + duration_us * 1000)
 
 
 def sorted_messages(messages: Sequence[Message]) -> list[Message]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assemble.records import REQUEST, RESPONSE, Message
+from assemble.message import Message
+from assemble.records import REQUEST, RESPONSE
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.chunks import Chunker

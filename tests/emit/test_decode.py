@@ -1,7 +1,6 @@
 """Entries to ring records: round trips, other people's spelling, and garbage."""
 
 import contextlib
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -9,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assemble.records import MESSAGE_HEADER, Message, read_message
+from assemble.message import Message, read_message
+from assemble.records import MESSAGE_HEADER
 from capture.errors import MalformedTraffic
 from capture.ring import Consumer, Producer, Ring
 from emit.chunks import Chunker
@@ -63,7 +63,7 @@ def raw_records(ring: Ring) -> list[bytes]:
 @given(st.lists(messages(), max_size=8), st.integers(2, 5))
 def test_both_directions_of_a_flow_go_to_one_ring(made: list[Message], count: int):
     """Order within a connection holds only if one worker has all of it."""
-    back = [replace(each, src=each.dst, sport=each.dport, dst=each.src, dport=each.sport) for each in made]
+    back = [each.replace(src=each.dst, sport=each.dport, dst=each.src, dport=each.sport) for each in made]
     both = made + back
     rings, _decoder = decode(entries(both), count)
     homes: dict[frozenset[tuple[Any, int]], set[int]] = {}

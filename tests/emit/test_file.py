@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from assemble.records import Message
+from assemble.message import Message
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.file import FileOutput

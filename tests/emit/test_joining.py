@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assemble.records import MESSAGE_HEADER, Message, read_message
+from assemble.message import Message, read_message
+from assemble.records import MESSAGE_HEADER
 from capture.errors import MalformedTraffic
 from emit.joining import MOST_UNFINISHED, Budget, Joiner, Pending, Whole
 from tests.emit.builders import records_of, request, response

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assemble.records import Message
+from assemble.message import Message
 from capture.counters import Counters
 from capture.ring import Consumer, Ring
 from emit.lineout import LineOutput

@@ -2,14 +2,14 @@
 
 import json
 import socket
-from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assemble.records import MESSAGE_HEADER, Message
+from assemble.message import Message
+from assemble.records import MESSAGE_HEADER
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.lines import LineWriter
@@ -170,7 +170,7 @@ def test_counts_are_of_messages_and_their_bytes():
 
 def test_addresses_are_written_as_rfc_5952_wants():
     """Others compare addresses as text."""
-    made = replace(request(1), src=IPv6Address("2001:db8:0:0:1:0:0:1"), dst=IPv6Address("::"))
+    made = request(1).replace(src=IPv6Address("2001:db8:0:0:1:0:0:1"), dst=IPv6Address("::"))
     text = encode(ring_of([made]))
     assert b'"src":"2001:db8::1:0:0:1"' in text
     assert b'"dst":"::"' in text
@@ -183,7 +183,7 @@ groups = st.lists(st.sampled_from([0, 0, 0, 1, 0xAB, 0xABC, 0xFFFF]), min_size=8
 def test_ipv6_is_written_as_the_c_library_does(made: list[int]):
     """But for the obsolete ::1.2.3.4, which nobody wants to see."""
     packed = b"".join(group.to_bytes(2, "big") for group in made)
-    line = encode(ring_of([replace(request(1), src=IPv6Address(packed), dst=IPv6Address(packed))]))
+    line = encode(ring_of([request(1).replace(src=IPv6Address(packed), dst=IPv6Address(packed))]))
     if any(packed[:12]):
         assert f'"src":"{socket.inet_ntop(socket.AF_INET6, packed)}"'.encode() in line
     assert ip_address(json.loads(line)["src"]) == IPv6Address(packed)

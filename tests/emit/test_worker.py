@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assemble.records import Message
+from assemble.message import Message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring

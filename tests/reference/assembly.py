@@ -15,7 +15,7 @@ from re import Pattern
 
 from packets_files import read_pcap
 
-from assemble.records import Message
+from assemble.message import Message
 from reference.decode import Segment, decode
 from reference.errors import Refused
 from reference.flows import End, Flow, Stream, distance, group
