@@ -6,20 +6,28 @@ whose message is too large to be in the ring as a whole; one file at the path th
 message counts as delivered when the kernel has it: it survives our death, not the machine's.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
 import stat
+from typing import Final
 
 from emit.lineout import LineOutput
 
 log = logging.getLogger(__name__)
+
+WRITE_BEHIND_BYTES: Final = 8 * 1024 * 1024
+"""After so many bytes the kernel is asked to write them to disk and to forget those that are there."""
+CACHED_BYTES: Final = 4 * WRITE_BEHIND_BYTES
+"""What is looked at for that: what was not on disk the first time is by the second or third."""
 
 
 class FileOutput(LineOutput):
     """Appends lines to `spec.path`."""
 
     regular = False
+    behind_bytes = 0  # written since the page cache was last relieved
 
     def open(self) -> None:
         assert self.spec.path is not None
@@ -46,8 +54,24 @@ class FileOutput(LineOutput):
     def write(self) -> bool:
         view = self.lines.view()
         while self.written < len(view):
-            self.written += os.write(self.fd, view[self.written :])
+            count = os.write(self.fd, view[self.written :])
+            self.written += count
+            self.behind_bytes += count
+        if self.regular and self.behind_bytes >= WRITE_BEHIND_BYTES:
+            self.write_behind()
         return True
+
+    def write_behind(self) -> None:
+        """Have the kernel write early, and keep little: a long recording must not push out what others have cached.
+
+        POSIX_FADV_DONTNEED begins to write what is dirty and drops what is not; without it every page is a fresh one,
+        which costs several times the write itself.
+        """
+        self.behind_bytes = 0
+        end = os.lseek(self.fd, 0, os.SEEK_CUR)
+        begin = max(end - CACHED_BYTES, 0)
+        with contextlib.suppress(OSError):  # it is advice
+            os.posix_fadvise(self.fd, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
     def lock(self) -> bool:
         if not self.locked:

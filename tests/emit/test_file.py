@@ -14,7 +14,7 @@ import pytest
 from assemble.message import Message
 from capture.counters import Counters
 from capture.ring import Consumer
-from emit.file import FileOutput
+from emit.file import CACHED_BYTES, WRITE_BEHIND_BYTES, FileOutput
 from emit.records import OutputSpec, worker_counters
 from tests.emit.builders import as_line, conversation, read_lines, response, ring_of
 
@@ -147,3 +147,16 @@ def test_outputs_that_share_a_file_take_turns(tmp_path: Path):
     assert read_lines(path.read_bytes()) == [as_line(message) for message in [large, *conversation(2)]]
     for each in (first, second):
         each.close()
+
+
+def test_a_long_recording_does_not_fill_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Beside production it would push out what production has cached; every byte is advised about at least twice."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _fd, begin, size, _advice: told.append((begin, begin + size)))
+    made = output(tmp_path / "m.jsonl", [response(n, bytes(60_000)) for n in range(1000)], 128 << 20)
+    run(made)
+    size = (tmp_path / "m.jsonl").stat().st_size
+    assert size > 2 * CACHED_BYTES
+    for at in range(0, size - CACHED_BYTES, 1 << 20):
+        assert sum(begin <= at < end for begin, end in told) >= 2
+    assert len(told) <= size // WRITE_BEHIND_BYTES
