@@ -191,7 +191,7 @@ def requests_alone(messages: list[Message]) -> list[Message]:
 
 def timeless(messages: list[Message], *, ids: bool = True) -> list[Message]:
     """Leave out the times, which tell the order of the frames, and perhaps the ids."""
-    return sorted((replace(m, first_ns=0, last_ns=0, id=m.id if ids else 0) for m in messages), key=repr)
+    return sorted((m.replace(first_ns=0, last_ns=0, id=m.id if ids else 0) for m in messages), key=repr)
 
 
 def different(got: list[Message], wanted: list[Message]) -> str:
