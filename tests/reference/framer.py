@@ -28,6 +28,7 @@ REQUEST_START: Final = re.compile(rb"([A-Z-]+) %s HTTP/1\.[01]\r?\n" % TARGET)
 STATUS_START: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\n]*)?\r?\n")
 LENGTH_MOST: Final = 1 << 62
 MAY_START: Final = re.compile(rb"\r|(?:%s(?: [^\x00-\x1f\x7f]*)?|HTTP/1[^\n]*)\r?|HTTP/?" % TOKEN)
+METHOD_MOST: Final = 32
 SPACE: Final = b" \t\r\n"  # not all that Python strips
 EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)*")
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\n]*)?\r?\n")
@@ -112,13 +113,13 @@ def first_start(stream: Stream, at: int, stop: int, likely: re.Pattern[bytes]) -
     for found in likely.finditer(stream.data, at, stop):
         if likely is STATUS_START:
             return found.start()
-        begin, end = found.span(1)
-        begin += len(found[1]) - len(found[1].lstrip(b"-"))
+        end = found.end(1)
+        begin = end - len(found[1][-METHOD_MOST:].lstrip(b"-"))
         at_line = begin == at or stream.data[begin - 1] == 10
         known = [cut for cut in range(begin, end) if bytes(stream.data[cut:end]) in KNOWN_METHODS]
         if known and not at_line:
             return known[0]
-        if 3 <= end - begin < 32:
+        if 3 <= end - begin < METHOD_MOST:
             return begin
     return None
 
