@@ -123,8 +123,8 @@ cdef class Merger:
             raise ValueError(f"a chunk of {count} frames less {skip} is empty")
         head.meta = <const BatchMeta*>PyBytes_AS_STRING(meta)
         last = &head.meta[count - 1]
-        if <uint64_t>last.offset + last.length != <uint64_t>len(data):
-            raise ValueError("the frames of a chunk do not fill its data")
+        if <uint64_t>last.offset + last.length > <uint64_t>len(data):
+            raise ValueError("the frames of a chunk lie outside of its data")
         head.data = <const uint8_t*>PyBytes_AS_STRING(data)
         head.at = skip
         head.count = count

@@ -3,9 +3,9 @@
 In: a path, or "-".  Out: chunks.  Invariant: every whole frame comes out, in its order, up to the end or to
 the first place that is broken; `cut` then says what is wrong there.
 
-libpcap reads plain files itself.  When it meets an error it throws away the frames of that batch, so the
-file is then read again the way that streams are: cut into pieces of whole records, each given to libpcap as
-a memory file.
+A plain pcap file is read in blocks; pcapng, and any file under a filter, libpcap reads itself.  When that
+meets an error it throws away the frames of that batch, so a file with a fault is read again the way that
+streams are: cut into pieces of whole records, each given to libpcap as a memory file.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ from typing import Final
 import pcapy
 
 from capture.errors import SourceError
-from capture.readers import Chunk, FileReader, PieceReader
+from capture.pcapfile import Broken, is_readable
+from capture.readers import BlockReader, Chunk, FileReader, PieceReader
 from capture.streams import Plain, Stop
 
 STANDARD_INPUT: Final = "-"
@@ -30,6 +31,9 @@ DIRECT_MAGICS: Final = tuple(
     bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a")
 )
 """First bytes of files that libpcap reads itself, without loss of precision: all but nanosecond pcap."""
+HEADER_BYTES: Final = 24
+
+Reader = BlockReader | FileReader | PieceReader
 
 
 class Input:
@@ -48,7 +52,7 @@ class Input:
         self._bpf = bpf
         self._stop = stop
         self._fd = -1
-        self._reader: FileReader | PieceReader | None = None
+        self._reader: Reader | None = None
         self._count = FIRST_FRAMES  # to ask for; follows their size
 
     def open(self, stdin_fd: int = 0) -> None:
@@ -80,18 +84,20 @@ class Input:
         self.read_bytes = max(self.read_bytes, self._reader.position)
         if chunk is None:
             self._end(self._reader)
+        elif isinstance(self._reader, BlockReader):
+            self._count = READ_FRAMES  # a block is the limit
         else:
             self._count = min(READ_FRAMES, max(1, READ_BYTES * chunk.frames // (len(chunk.data) + 1)))
         return chunk
 
-    def _read(self, reader: FileReader | PieceReader, count: int) -> Chunk | None:
+    def _read(self, reader: Reader, count: int) -> Chunk | None:
         if isinstance(reader, PieceReader):
             return reader.read(count)
         if self._stop.wished:
             return None
         try:
             return reader.read(count)
-        except pcapy.PcapError:
+        except (pcapy.PcapError, Broken):
             return self._fall_back(reader).read(count)
 
     def park(self) -> None:
@@ -108,24 +114,27 @@ class Input:
             os.close(self._fd)
             self._fd = -1
 
-    def _choose(self) -> FileReader | PieceReader:
-        """Take libpcap for what it reads well by itself, pieces for all else."""
+    def _choose(self) -> Reader:
+        """Read plain pcap in blocks, take libpcap for what it reads well by itself, pieces for all else."""
         if not self.regular:
             _widen(self._fd)
         plain = Plain(self._fd, self._stop)
-        if self.regular and plain.peek(4) in DIRECT_MAGICS:
+        header = plain.peek(HEADER_BYTES) if self.regular else b""
+        if not self._bpf and is_readable(header):
+            return BlockReader(self._fd, self.name, header)
+        if header[:4] in DIRECT_MAGICS:
             return FileReader(self._fd, self.name, self._bpf)
         return PieceReader(plain, self.name, self._bpf, self._stop)
 
-    def _fall_back(self, failed: FileReader) -> PieceReader:
-        """Read a file anew in pieces, after libpcap met a fault in it, and go on behind what it had given."""
+    def _fall_back(self, failed: BlockReader | FileReader) -> PieceReader:
+        """Read a file anew in pieces, after a fault was met in it, and go on behind what it had given."""
         failed.close()
         os.lseek(self._fd, 0, os.SEEK_SET)
         plain = Plain(self._fd, self._stop)
         self._reader = PieceReader(plain, self.name, self._bpf, self._stop, failed.frames)
         return self._reader
 
-    def _end(self, reader: FileReader | PieceReader) -> None:
+    def _end(self, reader: Reader) -> None:
         if isinstance(reader, PieceReader) and reader.fault is not None and not self._stop.wished:
             self.cut = f"{self.name}: {reader.fault}; the {reader.frames} frames before that were read"
         self.close()

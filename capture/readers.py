@@ -1,8 +1,8 @@
-"""The two ways to read an input through libpcap: a file directly, or any stream in pieces.
+"""The ways to read an input: a pcap file in blocks, other files by libpcap, any stream in pieces of files.
 
 In: a descriptor, or a stream.  Out: chunks as pcapy-ng's `next_batch` gives them.  Invariant: whole frames
-come out once and in order; the direct way raises pcapy.PcapError at the first fault, the other stops there
-and names it.
+come out once and in order; the first two ways raise at the first fault (Broken, pcapy.PcapError), the third
+stops there and names it.
 """
 
 import os
@@ -14,6 +14,7 @@ import pcapy
 from capture.bpf import Program
 from capture.errors import ConfigError, SourceError
 from capture.links import linktype
+from capture.pcapfile import PcapFile
 from capture.savefile import Cutter
 from capture.streams import Plain, Stop, unpacked
 
@@ -85,6 +86,32 @@ class FileReader:
     def close(self) -> None:
         """Give the handle back."""
         self._handle.close()
+
+
+class BlockReader:
+    """A regular pcap file without a filter, which needs no libpcap but for its link type; raises Broken at a fault."""
+
+    def __init__(self, fd: int, name: str, header: bytes) -> None:
+        self.frames = 0
+        handle, self.link = open_handle(fd, name, None)
+        handle.close()
+        self._file = PcapFile(fd, header)
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file that have been read."""
+        return self._file.position
+
+    def read(self, count: int) -> Chunk | None:
+        """Return up to `count` frames, or None at the end."""
+        found = self._file.read(count)
+        if found is None:
+            return None
+        self.frames += len(found[1]) // META_BYTES
+        return Chunk(*found, self.link, self._file.unit_ns)
+
+    def close(self) -> None:
+        """Do nothing: the descriptor is the caller's."""
 
 
 class PieceReader:

@@ -22,7 +22,7 @@ MAY_IMPORT: Final = {
 """The packages that each package may import at all."""
 
 DOORS: Final = {
-    ("assemble", "capture"): {"records", "ring", "counters", "errors", "child"},
+    ("assemble", "capture"): {"records", "frames", "ring", "counters", "errors", "child"},
     ("emit", "capture"): {"records", "ring", "counters", "errors", "child"},
     ("emit", "assemble"): {"records"},
 }
@@ -38,6 +38,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.child": "process set-up: signals, death of the parent",
     "capture.counters": "shared memory, and how it travels to a child",
     "capture.inputs": "opens capture files and standard input",
+    "capture.pcapfile": "reads a file by descriptor",
     "capture.process": "the capture process",
     "capture.readers": "memory files for libpcap, positions in files",
     "capture.ring": "shared memory and eventfds, and how they travel to a child",

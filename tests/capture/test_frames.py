@@ -154,10 +154,11 @@ def test_misuse_is_refused():
         merger.write(Producer(Ring.create(4096)))
     merger.announce(0, 0)
     for data, meta, skip in (
-        (b"ab", struct.pack("=IIII", 0, 0, 0, 1), 0),
+        (b"a", struct.pack("=IIII", 0, 0, 0, 2), 0),
+        (b"a", struct.pack("=IIII", 0, 0, 2**32 - 1, 1), 0),
         (b"a", struct.pack("=IIII", 0, 0, 0, 1), 1),
     ):
-        with pytest.raises(ValueError, match=r"do not fill|is empty"):
+        with pytest.raises(ValueError, match=r"outside|is empty"):
             merger.push(data, meta, 1, 1, skip)
     merger.push(b"a", struct.pack("=IIII", 0, 0, 0, 1), 1, 1)
     with pytest.raises(ValueError, match="hungry"):
