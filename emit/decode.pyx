@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, MessageHeader
 from capture.ring cimport Producer
 from emit.entry cimport Record, hash_flow, read_entry
+from emit.quick cimport quick_entry
 from emit.unpack cimport OK, Cursor, pass_objects
 
 from assemble.records import MESSAGE_HEADER
@@ -88,7 +89,7 @@ cdef class Decoder:
         cdef int outcome
         while c.left:
             before = c[0]
-            if read_entry(c, &record):
+            if quick_entry(c, &record) or read_entry(c, &record):
                 outcome = self.store(&record)
                 if outcome == FULL:
                     c[0] = before

@@ -1,11 +1,12 @@
 """Entries to ring records: round trips, other people's spelling, and garbage."""
 
 import contextlib
-from typing import Any
+import itertools
+from typing import Any, Final
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from assemble.message import Message, read_message
@@ -38,13 +39,18 @@ def decode(body: bytes, count: int = 1, capacity: int = 4 << 20) -> tuple[list[R
     return rings, decoder
 
 
-@given(st.lists(messages(), max_size=6), st.integers(1, 4))
-def test_encoding_and_decoding_gives_the_same_records(made: list[Message], count: int):
-    """Through TCP or not: same messages, same ids, same header to the byte (durations to the microsecond)."""
+def ours(made: list[Message]) -> bytes:
+    """Encode messages as our own sender does, the requests before the responses."""
     consumer = Consumer(ring_of(made))
     chunker = Chunker(consumer, 1 << 20, 1000)
     chunker.fill(0, consumer.head)
-    rings, decoder = decode(chunker.entries(1) + chunker.entries(2), count)
+    return bytes(chunker.entries(1) + chunker.entries(2))
+
+
+@given(st.lists(messages(), max_size=6), st.integers(1, 4))
+def test_encoding_and_decoding_gives_the_same_records(made: list[Message], count: int):
+    """Through TCP or not: same messages, same ids, same header to the byte (durations to the microsecond)."""
+    rings, decoder = decode(ours(made), count)
     assert decoder.take_counts()[:3] == (len(made), 0, len(made))
     found = [record for ring in rings for record in raw_records(ring)]
     assert sorted(found) == sorted(record for message in made for record in records_of(on_the_wire(message)))
@@ -167,6 +173,38 @@ def survive(body: bytes) -> None:
         message = read_message(record)
         assert message.payload in body
         assert len(message.payload) >= len(message.method or "") + len(message.target or "")
+
+
+BEHIND: Final = ours([request(1, bytes(1000))])
+
+
+@given(messages(), st.data())
+def test_an_entry_is_read_the_same_whatever_is_behind_it(made: Message, data: st.DataObject):
+    """One that is laid out as our sender does, with enough behind it, is read another, quicker way."""
+    body = bytearray(ours([made]))
+    for _ in range(data.draw(st.integers(0, 2))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        alone, refusing = decode(bytes(body))
+    except MalformedTraffic:
+        reject()  # a length that reaches beyond the entry
+    both, quick = decode(bytes(body) + BEHIND)
+    assert raw_records(both[0]) == raw_records(alone[0]) + raw_records(decode(BEHIND)[0][0])
+    assert quick.take_counts()[1] == refusing.take_counts()[1]
+
+
+def test_every_byte_of_an_entry_counts_whatever_is_behind_it():
+    """The quicker way may not pass over a byte that the slower one looks at."""
+    for made in (request(3, b"body", "/caf\xe9"), response(3, b"body", status=304, missing=70_000)):
+        good = ours([made])
+        for at, change in itertools.product(range(len(good)), (1, 0x20, 0x80)):
+            body = good[:at] + bytes([good[at] ^ change]) + good[at + 1 :]
+            try:
+                alone, _decoder = decode(body)
+            except MalformedTraffic:
+                continue
+            both, _decoder = decode(body + BEHIND)
+            assert raw_records(both[0])[:-1] == raw_records(alone[0])
 
 
 def test_a_full_ring_stops_before_the_entry_and_loses_nothing():
