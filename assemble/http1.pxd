@@ -21,6 +21,7 @@ cdef class Http1Framer(Searching):
     cdef size_t more_body(self, Flow* flow, int side, const uint8_t* p, size_t n, Origin origin) noexcept nogil
     cdef void head_ready(self, Flow* flow, int side, Verdict verdict) noexcept nogil
     cdef bint start_line_holds(self, Flow* flow, Half* half, size_t fresh) noexcept nogil
+    cdef void check_long_line(self, Half* half) noexcept nogil
     cdef void give_up_head(self, Half* half) noexcept nogil
     cdef void pass_gap_in_body(self, Flow* flow, int side, uint64_t size) noexcept nogil
     cdef void after_cut(self, Flow* flow, int side) noexcept nogil

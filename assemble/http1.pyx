@@ -180,6 +180,12 @@ cdef class Http1Framer(Searching):
             return True
         return parse_cut_head(half.held, half.held_size, &half.head) and fits_role(flow, half)
 
+    cdef void check_long_line(self, Half* half) noexcept nogil:
+        """Look at a start line that was too long to be looked at with each segment, as no more of it will come."""
+        if half.phase == IN_HEAD and half.head.start_len == 0 and PATIENT_BYTES < half.held_size <= self.max_header:
+            if not may_start(half.held, half.held_size):
+                self.give_up_head(half)
+
     cdef void give_up_head(self, Half* half) noexcept nogil:
         """What is held is no start line: look for one behind its first byte, or for its name."""
         if at_beginning(half):
@@ -277,6 +283,7 @@ cdef class Http1Framer(Searching):
         if half.phase == IN_BODY:
             self.pass_gap_in_body(flow, side, size)
             return
+        self.check_long_line(half)
         if half.phase == IN_HEAD:
             self.cut_head(flow, side, size)
         elif half.phase == NAMING and self.end_naming(flow, side):
@@ -338,6 +345,7 @@ cdef class Http1Framer(Searching):
     cdef void finish(self, Flow* flow, int side, bint whole, uint64_t cut) noexcept nogil:
         """End a half: `whole` if every byte up to a FIN was delivered; `cut` bytes at its end are missing."""
         cdef Half* half = &flow.half[side]
+        self.check_long_line(half)
         if half.phase == IN_BODY:
             half.missing += half.body.remain if half.body.kind == BODY_LENGTH else cut
             self.dispatch(flow, side, half.held, half.held_size,

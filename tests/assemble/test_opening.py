@@ -54,6 +54,17 @@ def test_a_name_told_byte_by_byte_is_the_same():
         assert (got.messages, skipped(got)) == ([], {reason: len(data)})
 
 
+@pytest.mark.parametrize("size", [4, 300, 511, 5000])
+def test_a_line_that_is_none_is_told_before_a_hole_and_at_the_end_at_any_cut(size):
+    """A long line is not looked at with each segment, but before its direction goes on without the rest of it."""
+    line = b"GET /" + b"a" * size + b"\0tail"
+    for cut in {0, 3, 5, 100, 512, 600, len(line) - 5, len(line) - 1} & set(range(len(line))):
+        for behind in (b"", GET):
+            talk = pieces(Talk().open(), CLIENT, line, cut).lose(CLIENT, 9 if behind else 0)
+            got = assembled((talk.put(CLIENT, behind) if behind else talk).put(SERVER).close().frames)
+            assert (got.messages, skipped(got)) == ([], {"skipped_not_http": len(line + behind)})
+
+
 @pytest.mark.parametrize("first", [CLIENT, SERVER])
 def test_the_answer_to_tls_on_a_plain_port_comes_out(first):
     """The other direction may speak HTTP: a server that says 400 to it is worth knowing."""

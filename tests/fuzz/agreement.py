@@ -11,9 +11,9 @@ from engines import by_reference
 from talks import audit
 
 from assemble import MessageStream
-from fuzz.framing import different, is_unfair, timeless
+from fuzz.framing import different, is_unfair, timeless, turned
 from fuzz.reassembly import FAR, Program
-from fuzz.wires import SERVER_PORT, Tape
+from fuzz.wires import Tape
 
 OPEN: Final = ((0x02, 0x05), (0x12, 0x15), (0x22, 0x25), (0x32, 0x35))  # SYN, SYN of the server; by connection
 CLOSE: Final = ((0x06, 0x07), (0x16, 0x17), (0x26, 0x27), (0x36, 0x37))  # both FINs
@@ -65,8 +65,7 @@ def run(data: bytes) -> None:
     counters = stream.counters
     audit(counters, frames, got)
     wanted = by_reference(frames)
-    turned = any((m.kind == "request") == (m.sport == SERVER_PORT) for m in got + wanted)
-    if turned or is_unfair(got, tape):  # turned: both sides send what only one of them can, or the SYN lies
+    if turned(got + wanted) or is_unfair(got, tape):  # turned: or the SYN lies
         return
     if counters["bytes_in_messages"] + counters["bytes_duplicate"] != counters["bytes_payload"]:
         got, wanted = timeless(got, ids=False), timeless(wanted, ids=False)

@@ -160,6 +160,8 @@ def run(data: bytes) -> None:
     if unfair or UNDECIDED.search(data):
         return
     wanted = by_reference(whole.frames())
+    if turned(wanted):
+        return
     if not in_step:  # which request an answer among rubbish belongs to is anybody's guess
         uncut, wanted = requests_alone(uncut), requests_alone(wanted)
     got, wanted = sorted(uncut, key=repr), sorted(wanted, key=repr)
@@ -173,7 +175,7 @@ def is_unfair(messages: list[Message], tape: Tape) -> bool:
     port: which side is the client?
     A chunk-size line that is wrong, but not ended yet: where does the message end?
     """
-    if any(m.kind == "request" and m.sport == SERVER_PORT for m in messages):
+    if turned([m for m in messages if m.kind == "request"]):
         return True
     broken = [m for m in messages if not m.complete and not m.missing]
     if any(m.head == len(m.payload) or b"chunked" in m.payload.lower() for m in broken):
@@ -182,6 +184,11 @@ def is_unfair(messages: list[Message], tape: Tape) -> bool:
     pieced = [m for m, head in heads if not any(head in segment.data for segment in tape.segments)]
     answers = [m.first_ns for m in messages if m.kind == "response"]
     return any(m.first_ns <= ts_ns <= m.last_ns for m in pieced for ts_ns in answers)
+
+
+def turned(messages: list[Message]) -> bool:
+    """Tell whether a server's port asks, or a client's answers: both sides say what only one of them can."""
+    return any((m.kind == "request") == (m.sport == SERVER_PORT) for m in messages)
 
 
 def requests_alone(messages: list[Message]) -> list[Message]:
