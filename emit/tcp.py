@@ -27,6 +27,11 @@ BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 2.0
 HEALTHY_S: Final = 1.0
 """A connection that lives that long, or brings an acknowledgement, was not in vain."""
+GATHER_S: Final = 0.002
+"""How long messages are gathered into a chunk while none is on its way; `flush_s` holds while there is one.
+
+So a quiet connection delivers at once, and a busy one, or a slow receiver, gets full chunks.
+"""
 KINDS: Final = (REQUEST, RESPONSE)
 
 
@@ -89,7 +94,7 @@ class TcpOutput(Output):
     def deadline(self) -> float | None:
         if self.failure is not None:
             return None
-        times = [begun_s + self.spec.flush_s for begun_s in self.begun_s.values() if self.window.room]
+        times = [begun_s + self.gather_s for begun_s in self.begun_s.values() if self.window.room]
         if self.link.stage is Stage.DOWN:
             times.append(self.retry_at_s)
         elif self.link.stage is Stage.CONNECTING:
@@ -103,6 +108,11 @@ class TcpOutput(Output):
             if waiting_s is not None:
                 times.append(max(waiting_s, self.link.since_s) + self.spec.ack_timeout_s)
         return min(times, default=None)
+
+    @property
+    def gather_s(self) -> float:
+        """How long an open chunk may wait for more."""
+        return self.spec.flush_s if self.window.chunks else min(GATHER_S, self.spec.flush_s)
 
     def attend(self) -> None:
         if self.link.stage is Stage.CONNECTING:
@@ -146,7 +156,7 @@ class TcpOutput(Output):
             else:
                 self.begun_s.pop(kind, None)
         ended = self.final and self.cursor == self.head
-        due = any(self.now_s >= begun_s + self.spec.flush_s for begun_s in self.begun_s.values())
+        due = any(self.now_s >= begun_s + self.gather_s for begun_s in self.begun_s.values())
         if self.window.room and (ended or due):
             self.seal_both()
 

@@ -304,12 +304,28 @@ def test_dropping_keeps_the_ring_flowing_while_nobody_answers(processes: Process
     assert counts["messages_taken"] == 5000 == counts["output0_delivered"] + counts["output0_dropped"]
 
 
-def test_an_idle_connection_costs_nothing_and_flushes_in_time(processes: Processes):
-    """One message alone is sent after flush_s, without a full chunk and without looking again and again."""
+def test_messages_gather_only_while_a_chunk_is_on_its_way(processes: Processes):
+    """A quiet connection delivers at once; small chunks by the thousand would be no help to a receiver that is slow."""
+    with far_side(["keep"]) as far:
+        ring = Ring.create(1 << 20)
+        producer = Producer(ring)
+        worker = processes.worker(ring, to(far.address, flush_s=3.0))
+        producer.put(KIND_MESSAGE, records_of(response(0))[0])
+        wait_until(lambda: far.chunks, "the first message", 2.0)
+        for number in range(1, 10):
+            producer.put(KIND_MESSAGE, records_of(response(number))[0])
+        wait_until(lambda: worker.counters["output0_delivered"] == 10, "the others")
+        producer.close()
+        assert worker.end() == 0
+    assert [frame[2]["size"] for frame in far.chunks] == [1, 9]
+
+
+def test_an_idle_connection_costs_nothing_and_sends_at_once(processes: Processes):
+    """One message alone is sent without a full chunk, and without looking again and again."""
     with far_side() as far:
         ring = Ring.create(1 << 20)
         producer = Producer(ring)
-        worker = processes.worker(ring, to(far.address))
+        worker = processes.worker(ring, to(far.address, flush_s=60.0))
         producer.put(KIND_MESSAGE, records_of(response(1))[0])
         wait_until(lambda: worker.counters["output0_delivered"] == 1, "the first message")
         before_s = worker.cpu_s()
