@@ -53,6 +53,25 @@ def test_a_connection_opens_carries_and_is_lost():
     assert link.fileno() == -1
 
 
+def test_an_answer_is_acknowledged_at_once():
+    """A receiver under Nagle's rule holds its second answer back until then: 40 ms, if our kernel waits as it likes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        link = Link(f"127.0.0.1:{listener.getsockname()[1]}")
+        link.connect(0.0)
+        settle(link)
+        peer, _address = listener.accept()
+        assert link.socket is not None
+        for turn in range(3):
+            link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            link.begin(b"chunk")
+            assert link.push(float(turn))
+            peer.sendall(b"ack")
+            assert wait_until(link.pull, "the answer") == b"ack"
+            assert link.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+        link.close()
+        peer.close()
+
+
 def test_a_peer_that_does_not_read_takes_a_part():
     """What is left is sent when it reads again, from where it stopped."""
     frame = bytes(range(256)) * 200_000
