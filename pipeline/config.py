@@ -157,7 +157,9 @@ class TcpOutput(AnyOutput):
     chunk_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=1000, description="a chunk is sent once it has this many messages"
     )
-    flush: SomeSeconds = Field(default=0.05, description="a chunk is sent at the latest after this long; after 2 ms if no other is on its way")
+    flush: SomeSeconds = Field(
+        default=0.05, description="a chunk is sent at the latest after this long; after 2 ms if no other is on its way"
+    )
 
 
 class FileOutput(AnyOutput):
