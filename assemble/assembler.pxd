@@ -2,11 +2,15 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
-from assemble.decode cimport Decoder
+from assemble.decode cimport Decoder, Packet
 from assemble.http1 cimport Http1Framer
 from assemble.reassembly cimport Reassembler
 from assemble.sink cimport MessageSink
 from capture.counters cimport Counters
+
+
+cdef enum:
+    AHEAD = 16                  # packets that are decoded before the first of them is taken: see take_ready
 
 
 cdef class Assembler:
@@ -18,8 +22,11 @@ cdef class Assembler:
     cdef uint64_t* tally        # borrowed from page
     cdef bint any_port
     cdef uint8_t[65536] watched
+    cdef Packet[16] ready       # AHEAD packets: decoded, not taken yet; their frames are still there
+    cdef size_t ready_count
     cdef int64_t now_ns
     cdef int64_t tick_ns        # when timers are looked at next
     cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil
+    cdef void take_ready(self) noexcept nogil
     cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil
     cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil

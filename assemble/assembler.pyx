@@ -54,8 +54,8 @@ cdef class Assembler:
             self.watched[<uint16_t>port] = 1
 
     cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil:
-        """Take one frame; counts it as decoded or refused."""
-        cdef Packet packet
+        """Decode one frame, count it as decoded or refused, and put its packet with those for `take_ready`."""
+        cdef Packet* packet = &self.ready[self.ready_count]
         cdef Tally verdict
         if link != LINK_ETHERNET and is_rare(link):
             self.take_rare(frame, caplen, link, ts_ns)
@@ -63,16 +63,33 @@ cdef class Assembler:
         if ts_ns > self.now_ns:
             self.now_ns = ts_ns
             if ts_ns >= self.tick_ns:
+                self.take_ready()
+                packet = &self.ready[0]
                 self.reassembler.tick(ts_ns)
                 self.decoder.fragments.tick(ts_ns)
                 self.tick_ns = ts_ns + TICK_NS
-        verdict = self.decoder.decode(frame, caplen, link, ts_ns, &packet)
+        verdict = self.decoder.decode(frame, caplen, link, ts_ns, packet)
         if verdict == Tally.frames_decoded and not (
                 self.any_port or self.watched[packet.sport] or self.watched[packet.dport]):
             verdict = Tally.refused_port
         count(self.tally, verdict, 1)
         if verdict == Tally.frames_decoded:
-            self.reassembler.take(&packet)
+            self.reassembler.table.aim(packet)
+            self.ready_count += 1
+            if self.ready_count == AHEAD or not frame <= packet.payload < frame + caplen and packet.size:
+                self.take_ready()     # what was joined from fragments is there until the next frame
+
+    cdef void take_ready(self) noexcept nogil:
+        """Take the packets that are decoded.
+
+        What each of them needs of its flow is on its way from memory while those before it are dealt with.
+        """
+        cdef size_t i
+        for i in range(self.ready_count):
+            self.reassembler.table.fetch(&self.ready[i])
+        for i in range(self.ready_count):
+            self.reassembler.take(&self.ready[i])
+        self.ready_count = 0
 
     cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil:
         """Take what a frame of a rare link type carries: nothing, one packet or several."""
@@ -84,6 +101,7 @@ cdef class Assembler:
         count(self.tally, Tally.packets_aggregated, len(found) - 1)
         for carried in found:
             self.take_frame(&carried[0], carried.shape[0], LINK_ETHERNET, ts_ns)
+        self.take_ready()
 
     cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil:
         """Take a KIND_FRAMES payload; False if an entry points outside of it."""
@@ -91,6 +109,7 @@ cdef class Assembler:
         cdef const FrameEntry* entry = <const FrameEntry*>(batch + sizeof(BatchHeader))
         cdef uint32_t index
         cdef size_t begin
+        cdef bint valid = False
         if size < sizeof(BatchHeader):
             return False
         begin = sizeof(BatchHeader) + <size_t>header.frames * sizeof(FrameEntry)
@@ -98,11 +117,14 @@ cdef class Assembler:
             return False
         for index in range(header.frames):
             if <size_t>entry[index].offset + entry[index].caplen > size - begin:
-                return False
+                break
             self.take_frame(batch + begin + entry[index].offset, entry[index].caplen, entry[index].link,
                             entry[index].ts_ns)
+        else:
+            valid = True
+        self.take_ready()
         self.sink.publish()
-        return True
+        return valid
 
     def feed_frame(self, int64_t ts_ns, const uint8_t[::1] frame not None, uint16_t link=1):
         """Take one frame of shape (caplen,) captured at `ts_ns` (nanoseconds since the epoch)."""
@@ -110,6 +132,7 @@ cdef class Assembler:
         cdef size_t size = frame.shape[0]
         with nogil:
             self.take_frame(at, size, link, ts_ns)
+            self.take_ready()
             self.sink.publish()
         self.check()
 
@@ -138,6 +161,7 @@ cdef class Assembler:
                     piece += 1
                 self.take_frame(piece.at + (entry.offset - begin), entry.caplen, entry.link, entry.ts_ns)
                 entry += 1
+            self.take_ready()
         merger.reset()
         self.check()
 

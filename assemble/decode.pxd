@@ -29,6 +29,9 @@ cdef struct Packet:           # one TCP segment
     uint8_t ipv6
     uint64_t realm            # the network that the addresses belong to, where these are kept apart; else 0
     int64_t ts_ns
+    uint64_t[6] key           # of its flow; set by FlowTable.aim, like what follows
+    uint64_t hash
+    int side                  # which side of the flow sent it
 
 cdef struct Layer:            # what is behind an IP header
     uint8_t protocol

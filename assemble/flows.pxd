@@ -143,7 +143,9 @@ cdef class FlowTable:
     cdef Chain closing      # both directions ended, oldest first
     cdef Flow* wheel[1024]  # WHEEL lists of flows that wait, by `due_ns`; what is due a turn later is put back
     cdef int64_t turned     # number of the slot that was looked at last
-    cdef Flow* find(self, const Packet* packet, int* side) noexcept nogil
+    cdef void aim(self, Packet* packet) noexcept nogil
+    cdef void fetch(self, const Packet* packet) noexcept nogil
+    cdef Flow* find(self, const Packet* packet) noexcept nogil
     cdef void place(self, Flow* flow) noexcept nogil
     cdef bint grow(self) noexcept nogil
     cdef Flow* add(self, const Packet* packet) noexcept nogil

@@ -12,7 +12,7 @@ from assemble.waiting cimport Waiting
 cdef class Reassembler(Waiting):
     cdef bint out_of_memory
     cdef void take(self, const Packet* packet) noexcept nogil
-    cdef Flow* flow_of(self, const Packet* packet, int* side) noexcept nogil
+    cdef Flow* flow_of(self, const Packet* packet) noexcept nogil
     cdef bint is_new_connection(self, Flow* flow, int side, const Packet* packet) noexcept nogil
     cdef void take_syn(self, Flow* flow, int side, const Packet* packet) noexcept nogil
     cdef void take_ack(self, Half* half, int64_t acked, int64_t now_ns) noexcept nogil

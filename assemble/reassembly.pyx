@@ -44,7 +44,7 @@ cdef class Reassembler(Waiting):
 
     cdef void take(self, const Packet* packet) noexcept nogil:
         """Take one segment."""
-        cdef int side
+        cdef int side = packet.side
         cdef Flow* flow
         cdef Half* half
         cdef Half* other
@@ -52,7 +52,7 @@ cdef class Reassembler(Waiting):
         count(self.tally, Tally.segments_data if packet.size else Tally.segments_control, 1)
         count(self.tally, Tally.bytes_payload, packet.size)
         count(self.tally, Tally.bytes_cut_by_snap_length, packet.cut)
-        flow = self.flow_of(packet, &side)
+        flow = self.flow_of(packet)
         if flow == NULL:
             return
         if packet.ts_ns > flow.last_ns:
@@ -88,10 +88,10 @@ cdef class Reassembler(Waiting):
             self.mark_waiting(flow, flow.last_ns)
         self.keep_to_budget()
 
-    cdef Flow* flow_of(self, const Packet* packet, int* side) noexcept nogil:
+    cdef Flow* flow_of(self, const Packet* packet) noexcept nogil:
         """Return the segment's flow, made new where that makes sense; NULL: the segment tells nothing."""
-        cdef Flow* flow = self.table.find(packet, side)
-        if flow != NULL and packet.flags & TCP_SYN and self.is_new_connection(flow, side[0], packet):
+        cdef Flow* flow = self.table.find(packet)
+        if flow != NULL and packet.flags & TCP_SYN and self.is_new_connection(flow, packet.side, packet):
             self.finish(flow)
             flow = NULL
         if flow != NULL:
