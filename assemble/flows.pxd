@@ -33,8 +33,13 @@ cdef struct Stored:         # early bytes: [at, at + size) of a half, disjoint f
     uint32_t size
     uint32_t ack
     uint8_t has_ack
+    uint8_t pooled          # data is a block of the pool
     int64_t ts_ns
     uint8_t* data           # owned
+
+cdef struct Pool:           # blocks for early bytes that are not in use, each with the address of the next in front
+    uint8_t* first          # owned
+    uint32_t count
 
 cdef struct Run:            # some neighbours: entries [first, first + count) of `slots`
     Stored* slots           # owned
@@ -141,6 +146,7 @@ cdef class FlowTable:
     cdef readonly uint64_t count
     cdef Chain idle         # least recently active first, nearly: see `touch`
     cdef Chain closing      # both directions ended, oldest first
+    cdef Pool pool          # for the stores of all flows
     cdef Flow* wheel[1024]  # WHEEL lists of flows that wait, by `due_ns`; what is due a turn later is put back
     cdef int64_t turned     # number of the slot that was looked at last
     cdef void aim(self, Packet* packet) noexcept nogil

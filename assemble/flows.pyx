@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from assemble.decode cimport Packet
-from assemble.store cimport store_clear
+from assemble.store cimport drain_pool, store_clear
 
 
 cdef enum:
@@ -106,13 +106,13 @@ cdef inline void link_last(Chain* chain, Flow* flow) noexcept nogil:
     chain.tail = flow
 
 
-cdef void forget(Flow* flow) noexcept nogil:
+cdef void forget(Flow* flow, Pool* pool) noexcept nogil:
     """Free a flow and all that it owns."""
     cdef Half* half
     cdef int side
     for side in range(2):
         half = &flow.half[side]
-        store_clear(&half.store)
+        store_clear(&half.store, pool)
         free(half.held)
     free(flow.pending)
     free(flow)
@@ -132,8 +132,9 @@ cdef class FlowTable:
         if self.slots != NULL:
             for at in range(self.capacity):
                 if self.slots[at] != NULL:
-                    forget(self.slots[at])
+                    forget(self.slots[at], &self.pool)
             free(self.slots)
+        drain_pool(&self.pool)
 
     cdef void aim(self, Packet* packet) noexcept nogil:
         """Learn where a packet's flow is looked for, and have the cache fetch that place; see `fetch`."""
@@ -223,7 +224,7 @@ cdef class FlowTable:
         self.count -= 1
         unlink(&self.closing if flow.closing else &self.idle, flow)
         self.clear_waiting(flow)
-        forget(flow)
+        forget(flow, &self.pool)
 
     cdef void requeue(self, Flow* flow) noexcept nogil:
         """Move a flow that was active since it was queued to the end of the idle list: the order is mended lazily."""

@@ -255,7 +255,8 @@ cdef class Reassembler(Waiting):
                         Added* added) noexcept nogil:
         cdef uint32_t before = half.store.count
         cdef uint64_t cost
-        if not store_add(&half.store, at, p, n, packet.ts_ns, packet.ack, packet.flags & TCP_ACK, added):
+        if not store_add(&half.store, &self.table.pool, at, p, n, packet.ts_ns, packet.ack, packet.flags & TCP_ACK,
+                         added):
             self.out_of_memory = True
             count(self.tally, Tally.skipped_evicted, n - added.fresh - added.repeated)
         cost = added.fresh + (half.store.count - before) * sizeof(Stored)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from assemble.flows cimport Run, Store, Stored
+from assemble.flows cimport Pool, Run, Store, Stored
 
 
 cdef struct Added:          # what became of the bytes given
@@ -14,10 +14,11 @@ cdef struct Place:          # of an entry: its run, and where in it; (store.used
     uint32_t run
     uint32_t index
 
-cdef bint store_add(Store* store, int64_t at, const uint8_t* p, uint32_t n, int64_t ts_ns, uint32_t ack,
-                    uint8_t has_ack, Added* added) noexcept nogil
-cdef void store_drop_first(Store* store) noexcept nogil
-cdef void store_clear(Store* store) noexcept nogil
+cdef bint store_add(Store* store, Pool* pool, int64_t at, const uint8_t* p, uint32_t n, int64_t ts_ns,
+                    uint32_t ack, uint8_t has_ack, Added* added) noexcept nogil
+cdef void store_drop_first(Store* store, Pool* pool) noexcept nogil
+cdef void store_clear(Store* store, Pool* pool) noexcept nogil
+cdef void drain_pool(Pool* pool) noexcept nogil
 cdef void store_shift(Store* store, int64_t moved) noexcept nogil
 
 

@@ -10,13 +10,16 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from assemble.flows cimport Run, Store, Stored
+from assemble.flows cimport Pool, Run, Store, Stored
 
 
 cdef enum:
     RUN_FIRST = 4               # most stores hold a few entries only
     RUN_MOST = 128
     RUNS_FIRST = 2
+    BLOCK_LEAST = 1025          # smaller ones the allocator itself keeps at hand
+    BLOCK_BYTES = 1536          # a full segment on Ethernet
+    POOL_MOST = 1024            # blocks kept for the next ones
 
 
 cdef void search(const Store* store, int64_t at, Place* place) noexcept nogil:
@@ -61,8 +64,40 @@ cdef inline void settle(const Store* store, Place* place) noexcept nogil:
         place.index = 0
 
 
-cdef bint store_add(Store* store, int64_t at, const uint8_t* p, uint32_t n, int64_t ts_ns, uint32_t ack,
-                    uint8_t has_ack, Added* added) noexcept nogil:
+cdef uint8_t* new_data(Pool* pool, uint32_t n, uint8_t* pooled) noexcept nogil:
+    """Return memory for the bytes of an entry; NULL if there is none."""
+    cdef uint8_t* data = pool.first
+    pooled[0] = BLOCK_LEAST <= n <= BLOCK_BYTES
+    if not pooled[0]:
+        return <uint8_t*>malloc(n)
+    if data == NULL:
+        return <uint8_t*>malloc(BLOCK_BYTES)
+    pool.first = (<uint8_t**>data)[0]
+    pool.count -= 1
+    return data
+
+
+cdef void free_data(Pool* pool, Stored* entry) noexcept nogil:
+    """Give the memory of an entry back."""
+    if not entry.pooled or pool.count == POOL_MOST:
+        free(entry.data)
+        return
+    (<uint8_t**>entry.data)[0] = pool.first
+    pool.first = entry.data
+    pool.count += 1
+
+
+cdef void drain_pool(Pool* pool) noexcept nogil:
+    """Free the blocks that are not in use."""
+    cdef uint8_t* data
+    while pool.first != NULL:
+        data = pool.first
+        pool.first = (<uint8_t**>data)[0]
+        free(data)
+
+
+cdef bint store_add(Store* store, Pool* pool, int64_t at, const uint8_t* p, uint32_t n, int64_t ts_ns,
+                    uint32_t ack, uint8_t has_ack, Added* added) noexcept nogil:
     """Copy what is new of [at, at + n) in, and compare the rest with what is there; False when memory is exhausted."""
     cdef int64_t end = at + n
     cdef uint32_t step
@@ -76,7 +111,7 @@ cdef bint store_add(Store* store, int64_t at, const uint8_t* p, uint32_t n, int6
             entry = run_at(store, place.run).slots + run_at(store, place.run).first + place.index
         if entry == NULL or entry.at > at:
             step = <uint32_t>((end if entry == NULL or entry.at > end else entry.at) - at)
-            entry = insert(store, &place, at, p, step)
+            entry = insert(store, pool, &place, at, p, step)
             if entry == NULL:
                 return False
             entry.ts_ns = ts_ns
@@ -102,14 +137,15 @@ cdef inline uint32_t differing(const uint8_t* a, const uint8_t* b, uint32_t n) n
     return count
 
 
-cdef Stored* insert(Store* store, Place* place, int64_t at, const uint8_t* p, uint32_t n) noexcept nogil:
+cdef Stored* insert(Store* store, Pool* pool, Place* place, int64_t at, const uint8_t* p, uint32_t n) noexcept nogil:
     """Put one entry in at `place`, all others keeping their order; `place` is then its own.  NULL: no memory."""
     cdef Run* run
     cdef Stored* slot
     cdef uint8_t* data
+    cdef uint8_t pooled
     if not make_place(store, place):
         return NULL
-    data = <uint8_t*>malloc(n)
+    data = new_data(pool, n, &pooled)
     run = run_at(store, place.run)
     if data == NULL:
         if run.count == 0:
@@ -129,6 +165,7 @@ cdef Stored* insert(Store* store, Place* place, int64_t at, const uint8_t* p, ui
     slot.at = at
     slot.size = n
     slot.data = data
+    slot.pooled = pooled
     return slot
 
 
@@ -249,17 +286,17 @@ cdef void drop_run(Store* store, uint32_t number) noexcept nogil:
         memmove(run, run + 1, (store.used - number) * sizeof(Run))
 
 
-cdef void store_drop_first(Store* store) noexcept nogil:
+cdef void store_drop_first(Store* store, Pool* pool) noexcept nogil:
     """Forget the first entry."""
     cdef Run* run = run_at(store, 0)
-    free(run.slots[run.first].data)
+    free_data(pool, &run.slots[run.first])
     run.first += 1
     run.count -= 1
     store.count -= 1
     if run.count == 0:
         drop_run(store, 0)
     if store.count == 0:
-        store_clear(store)
+        store_clear(store, pool)
 
 
 cdef void store_shift(Store* store, int64_t moved) noexcept nogil:
@@ -273,10 +310,10 @@ cdef void store_shift(Store* store, int64_t moved) noexcept nogil:
             run.slots[run.first + index].at -= moved
 
 
-cdef void store_clear(Store* store) noexcept nogil:
+cdef void store_clear(Store* store, Pool* pool) noexcept nogil:
     """Forget everything and give the memory back."""
     while store.count:
-        store_drop_first(store)
+        store_drop_first(store, pool)
     free(store.runs)
     store.runs = NULL
     store.first = store.used = store.capacity = 0

@@ -23,6 +23,7 @@ cdef class Waiting:
     cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil
     cdef void clip(self, Half* half, Stored* entry) noexcept nogil
     cdef void settle(self, Flow* flow) noexcept nogil
+    cdef bint may_move(self, const Half* half) noexcept nogil
     cdef bint step(self, Flow* flow, bint causal) noexcept nogil
     cdef void open_late(self, Half* half) noexcept nogil
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil

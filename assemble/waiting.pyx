@@ -39,7 +39,7 @@ cdef class Waiting:
         cdef uint64_t cost = store_first(&half.store).size + sizeof(Stored)
         half.stored -= cost
         count(self.tally, Tally.bytes_held, 0 - cost)
-        store_drop_first(&half.store)
+        store_drop_first(&half.store, &self.table.pool)
 
     cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil:
         """Deliver one stored entry if it is due; True if anything moved.
@@ -94,20 +94,31 @@ cdef class Waiting:
         They take turns, entry by entry, and as their senders did: what was sent in answer comes after what it answers,
         unless that is not there.
         """
-        cdef bint moved = True
+        cdef bint moved = self.may_move(&flow.half[0]) or self.may_move(&flow.half[1])
         while moved:
             moved = self.step(flow, True)
             if not moved:
                 moved = self.step(flow, False)
 
+    cdef bint may_move(self, const Half* half) noexcept nogil:
+        """Tell whether a step may do something for a half; not while it stands before a hole, as it does most often."""
+        return (half.phase == AWAITING_PEER or half.state == OPEN and half.end >= 0 and half.next >= half.end
+                or half.store.count and store_first(&half.store).at == half.next)
+
     cdef bint step(self, Flow* flow, bint causal) noexcept nogil:
-        """Let each half go on by one stored entry, or just the first that can when the order is given up."""
+        """Let each half go on by one stored entry, or just the first that can when the order is given up.
+
+        By several where there is nothing of the other direction that could come between.
+        """
         cdef bint moved = False
         cdef int side
         for side in range(2):
             if flow.half[side].phase == AWAITING_PEER and self.framer.resume(flow, side, False):
                 moved = True
-            moved = self.drain(flow, side, causal) or moved
+            while self.drain(flow, side, causal):
+                moved = True
+                if flow.half[1 - side].store.count or awaits(&flow.half[1 - side]):
+                    break                # its turn
             self.close_if_ended(flow, side)
             if moved and not causal:
                 break
@@ -297,7 +308,7 @@ cdef class Waiting:
             while half.store.count:
                 count(self.tally, Tally.skipped_after_close, store_first(&half.store).size)
                 self.drop_first(half)
-            store_clear(&half.store)
+            store_clear(&half.store, &self.table.pool)
             self.framer.let_go(half)
         count(self.tally, Tally.bytes_held, 0 - (sizeof(Flow) + flow.pending_capacity * sizeof(Pending)))
         self.table.remove(flow)
