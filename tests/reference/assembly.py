@@ -5,7 +5,6 @@ In: frames (time, bytes) of one link type, or a classic pcap file.  Out: message
 
 import hashlib
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -74,10 +73,8 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
     for end, stream in streams.items():
         if stream.synced and (is_request := begins(stream)) is not None:
             return end if is_request else other(flow, end)
-    for end, half in flow.halves.items():
-        if half.isn_offset is not None:
-            syn = next(segment for _, segment in half.placed if segment.syn)
-            return other(flow, end) if syn.has_ack else end
+    if opener := opener_of(flow):
+        return opener
     starts: list[tuple[int, End]] = []
     for end, stream in streams.items():
         found = [
@@ -92,6 +89,17 @@ def find_client(flow: Flow, streams: dict[End, Stream]) -> End | None:
             assert carrier is not None
             starts.append((carrier.index, end if is_request else other(flow, end)))
     return min(starts)[1] if starts else None
+
+
+def opener_of(flow: Flow) -> End | None:
+    """Tell which end opened the connection by the SYNs seen, unless both did (RFC 9293 3.5): each sent both kinds."""
+    kinds = {end: {segment.has_ack for _, segment in half.placed if segment.syn} for end, half in flow.halves.items()}
+    if len(kinds) == 2 and len({frozenset(several) for several in kinds.values()}) == 1:
+        return None
+    if any(len(several) == 2 for several in kinds.values()):
+        return None
+    end = next(end for end, several in kinds.items() if several)
+    return other(flow, end) if True in kinds[end] else end
 
 
 def begins(stream: Stream) -> bool | None:
@@ -133,7 +141,9 @@ class Conversation:
         self.identity = identity
         self.client = find_client(flow, self.streams)
         self.server = other(flow, self.client) if self.client else None
-        self.ordinals: Counter[int] = Counter()
+        self.number: int | None = None  # acknowledgement number of the requests now, 0 if they came without one
+        self.told = False  # ... they came with one
+        self.ordinal = 0  # how many came before with this number
         self.queue: list[Request] = []  # those not answered yet
 
     def messages(self) -> list[Message]:
@@ -144,7 +154,7 @@ class Conversation:
         for framed in Framer(self.streams[self.client], None).messages():
             carrier = self.streams[self.client].carrier[framed.start]
             assert carrier is not None
-            ident = self._ident(carrier.ack if carrier.has_ack else 0)
+            ident = self._request_ident(carrier)
             self.queue.append(Request(framed, carrier, ident, framed.jumped))
             requests.append((framed, ident))
         responses, tunnel_at = self._responses()
@@ -152,12 +162,26 @@ class Conversation:
             requests = [(framed, ident) for framed, ident in requests if framed.start < tunnel_at]
         return [self._record(self.client, *r) for r in requests] + [self._record(self.server, *r) for r in responses]
 
-    def _ident(self, number: int) -> int:
+    def _ident(self, number: int, ordinal: int = 0) -> int:
         assert self.client is not None
         assert self.server is not None
-        ordinal = self.ordinals[number]
-        self.ordinals[number] += 1
         return self.identity(*self.client, *self.server, number, ordinal)
+
+    def _request_ident(self, carrier: Segment) -> int:
+        """Give the next request its id; an older number than before came on bytes that were captured late."""
+        number = carrier.ack if carrier.has_ack else 0
+        if self.number is None:
+            newer = True
+        elif self.told:
+            newer = carrier.has_ack and distance(self.number, number) > 0
+        else:
+            newer = carrier.has_ack and number != self.number
+        if newer:
+            self.number, self.told, self.ordinal = number, carrier.has_ack, 0
+        else:
+            self.ordinal += 1
+        assert self.number is not None
+        return self._ident(self.number, self.ordinal)
 
     def _answered(self, at: int, jumped: bool) -> Request | None:
         """Give the request that the response at this offset answers: the oldest one, if nothing was lost.

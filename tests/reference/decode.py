@@ -33,6 +33,7 @@ class Segment:
     rst: bool
     has_ack: bool
     data: bytes
+    cut: int  # bytes that it had behind those, and that were not captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Inside:
     dst: bytes
     protocol: int
     data: bytes
+    cut: int
 
 
 def ipv4(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
@@ -53,12 +55,12 @@ def ipv4(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
         raise Refused("ip")
     mapped = bytes(10) + b"\xff\xff"
     src, dst, protocol, data = packet[12:16], packet[16:20], packet[9], packet[header:total]
-    place = number(packet, 6, 2)
+    place, cut = number(packet, 6, 2), max(total - len(packet), 0)
     if place & 0x3FFF:
         ident, offset, more = number(packet, 4, 2), 8 * (place & 0x1FFF), bool(place & 0x2000)
-        cut = max(total - len(packet), 0)
         protocol, data = joined(joiner, (ts_ns, src, dst, ident, protocol, offset, more, data, cut))
-    return Inside(mapped + src, mapped + dst, protocol, data)
+        cut = 0
+    return Inside(mapped + src, mapped + dst, protocol, data, cut)
 
 
 def ipv6(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
@@ -76,12 +78,13 @@ def ipv6(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
             if place & 0xFFF9:
                 piece = (ts_ns, src, dst, ident, kind, place & 0xFFF8, bool(place & 1), body, cut)
                 kind, body = joined(joiner, piece)
+                cut = 0
             continue
         size = 4 * (number(body, 1, 1) + 2) if kind == 51 else 8 * (number(body, 1, 1) + 1)
         if size > len(body):
             raise Refused("ip")
         kind, body = body[0], body[size:]
-    return Inside(src, dst, kind, body)
+    return Inside(src, dst, kind, body, cut)
 
 
 def jumbo(packet: bytes) -> int:
@@ -137,4 +140,5 @@ def decode(index: int, ts_ns: int, link: int, frame: bytes, joiner: Joiner | Non
         rst=bool(flags & 4),
         has_ack=bool(flags & 16),
         data=tcp[offset:],
+        cut=inside.cut,
     )

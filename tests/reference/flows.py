@@ -47,12 +47,9 @@ class Half:
         self.fin |= segment.fin
         self.rst |= segment.rst
 
-    def span(self) -> tuple[int, int]:
-        """Give the half-open range of offsets seen."""
-        return (
-            min(offset - segment.syn for offset, segment in self.placed),
-            max(offset + len(segment.data) for offset, segment in self.placed),
-        )
+    def low(self) -> int:
+        """Give the lowest offset seen."""
+        return min(offset for offset, _ in self.placed)
 
 
 @dataclass
@@ -69,17 +66,19 @@ class Flow:
     def replaced_by(self, segment: Segment) -> bool:
         """Tell whether this segment is the SYN of another connection between the same ends."""
         half = self.halves.get((segment.src, segment.sport))
-        if not segment.syn or half is None or not half.placed:
-            return segment.syn and self.closed()
-        offset = half.place(segment) - 1
-        low, high = half.span()
+        if not segment.syn:
+            return False
+        if half is None or not half.placed:
+            acks = (seen.ack for peer in self.halves.values() for _, seen in peer.placed if seen.has_ack)
+            behind = next((distance((segment.seq + 1) % 2**32, ack) for ack in acks), LATE_SYN_BYTES)
+            return behind < 0 or (self.closed() and not segment.has_ack and behind >= LATE_SYN_BYTES)
         if half.isn_offset is not None:
-            return segment.seq != half.isn and (self.closed() or not low <= offset < high)
-        return not low - LATE_SYN_BYTES <= offset < low
+            return segment.seq != half.isn
+        return not half.low() - LATE_SYN_BYTES < half.place(segment) <= half.low()
 
 
 def group(segments: Iterable[Segment]) -> list[Flow]:
-    """Sort segments into flows; a SYN with a number of its own after a close begins another."""
+    """Sort segments into flows; a SYN with a number of its own begins another."""
     current: dict[frozenset[End], Flow] = {}
     flows: list[Flow] = []
     for segment in segments:
@@ -91,8 +90,6 @@ def group(segments: Iterable[Segment]) -> list[Flow]:
             flows.append(flow)
         half = flow.halves.setdefault(ends[0], Half())
         flow.halves.setdefault(ends[1], Half())
-        if segment.syn and half.isn_offset is not None and segment.seq != half.isn:
-            continue  # the peer answers it with a challenge: it is no data
         half.add(segment)
     return flows
 
@@ -106,7 +103,7 @@ class Stream:
         with_data = [(at, seg) for at, seg in half.placed if seg.data]
         base = half.isn_offset + 1 if half.isn_offset is not None else min((at for at, _ in with_data), default=0)
         near = [(at - base, seg) for at, seg in with_data if abs(at - base) < WILD_BYTES]
-        fins = [at - base + len(seg.data) for at, seg in half.placed if seg.fin]
+        fins = [at - base + len(seg.data) + seg.cut for at, seg in half.placed if seg.fin]
         self.finished = bool(fins)
         seen = max((at + len(seg.data) for at, seg in near), default=0)
         acknowledged = self._acknowledged(half, peer, base)
