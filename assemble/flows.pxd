@@ -13,6 +13,10 @@ cdef enum HalfState:        # what a passive tap has seen of one direction (RFC 
     OPEN                    # in step: the first byte's place is known
     CLOSED                  # every byte up to the FIN or RST is delivered
 
+cdef enum SynKind:          # flags; a side that sent both did not open the connection alone (RFC 9293 3.5)
+    SYN_FIRST = 1           # without ACK
+    SYN_ANSWER = 2          # with ACK
+
 cdef enum Role:             # which side of HTTP this direction's sender is
     ROLE_UNKNOWN
     ROLE_CLIENT
@@ -59,6 +63,7 @@ cdef struct Half:
     uint8_t state           # HalfState
     uint8_t role            # Role
     uint8_t phase           # Phase
+    uint8_t syns            # SynKind: the SYNs seen
     uint8_t reset           # what ended it was a RST
     uint8_t begun           # a message of it was framed
     uint8_t synced          # no message can be lost since the last one

@@ -10,8 +10,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
-    CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, UNSEEN, Flow, Half, Stored, awaits,
-    widened,
+    CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SYN_ANSWER, SYN_FIRST, UNSEEN, Flow, Half, Stored,
+    awaits, widened,
 )
 from assemble.store cimport Added, store_add, store_first, store_last, store_shift
 from assemble.tally cimport Tally, count
@@ -37,6 +37,19 @@ cdef inline int64_t highest_seen(const Half* half) noexcept nogil:
     """Return up to where a half is known to have sent: delivered, stored, or acknowledged."""
     cdef int64_t stored = store_last(&half.store).at + store_last(&half.store).size if half.store.count else half.next
     return stored if stored > half.acked else half.acked
+
+
+cdef inline void take_roles(Half* half, Half* other) noexcept nogil:
+    """Tell by the SYNs seen, at least one of `half`, who is the client: who opened the connection alone."""
+    cdef uint8_t both = SYN_FIRST | SYN_ANSWER
+    if half.syns == other.syns or half.syns == both or other.syns == both:
+        half.role = other.role = ROLE_UNKNOWN
+    elif half.syns == SYN_FIRST:
+        half.role = ROLE_CLIENT
+        other.role = ROLE_SERVER
+    else:
+        half.role = ROLE_SERVER
+        other.role = ROLE_CLIENT
 
 
 cdef class Reassembler(Waiting):
@@ -112,10 +125,13 @@ cdef class Reassembler(Waiting):
         cdef Half* half = &flow.half[side]
         cdef uint32_t begin = packet.seq + 1
         cdef int64_t at = widened(half, begin)
-        if half.state == UNSEEN:
+        cdef int32_t behind
+        if half.state == UNSEEN and half.acked_known:
             # the first acknowledgement that it got, in `base`, tells its SYN from that of a later connection
-            return (flow.closing and not packet.flags & TCP_ACK
-                    and not (half.acked_known and 0 <= <int32_t>(half.base - begin) < SYN_NEAR))
+            behind = <int32_t>(half.base - begin)
+            return behind < 0 or flow.closing and not packet.flags & TCP_ACK and behind >= SYN_NEAR
+        if half.state == UNSEEN:
+            return flow.closing and not packet.flags & TCP_ACK
         if half.state == PARTIAL:        # a late SYN comes before all that is held
             return (at < half.next - SYN_NEAR or 0 <= half.end < at
                     or half.store.count and store_first(&half.store).at < at)
@@ -124,9 +140,10 @@ cdef class Reassembler(Waiting):
     cdef void take_syn(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
         """A SYN tells where a half begins and who the client is."""
         cdef Half* half = &flow.half[side]
-        cdef Half* other = &flow.half[1 - side]
-        cdef uint8_t role = ROLE_SERVER if packet.flags & TCP_ACK else ROLE_CLIENT
         cdef int64_t moved
+        half.syns |= SYN_ANSWER if packet.flags & TCP_ACK else SYN_FIRST
+        if not flow.begun:
+            take_roles(half, &flow.half[1 - side])
         if half.state > PARTIAL:
             return
         if half.state == PARTIAL:        # what is held was placed relative to the first segment seen
@@ -139,11 +156,6 @@ cdef class Reassembler(Waiting):
         half.next = 0
         half.state = OPEN
         half.waiting_ns = 0
-        if role == other.role:           # both opened it (RFC 9293 3.5)
-            half.role = other.role = ROLE_UNKNOWN
-        else:
-            half.role = role
-            other.role = ROLE_CLIENT if role == ROLE_SERVER else ROLE_SERVER
         flow.one_sided = 0
 
     cdef void take_ack(self, Half* half, int64_t acked, int64_t now_ns) noexcept nogil:

@@ -179,6 +179,19 @@ def test_a_lone_syn_of_the_server_does_not_make_it_the_client():
     assert [m.payload for m in assembled(talk.frames).messages] == [OK]
 
 
+@pytest.mark.parametrize("side", [CLIENT, SERVER])
+@pytest.mark.parametrize("kinds", [(packets.SYN, packets.SYN | packets.ACK), (packets.SYN | packets.ACK, packets.SYN)])
+def test_a_side_that_sent_a_syn_and_a_syn_ack_has_not_opened_the_connection_alone(side, kinds):
+    """What it sent first, or was captured first, does not tell who asks; the messages do, behind a hole too."""
+    talk = Talk()
+    for flags in kinds:
+        talk.put(side, at=-1, acked=0, flags=flags)
+    talk.put(not side, at=-1, acked=0, flags=packets.SYN | packets.ACK)
+    for talker, message in ((CLIENT, GET), (SERVER, OK)):
+        talk.lose(talker, 50).put(talker, message)
+    assert [m.payload for m in assembled(talk.frames).messages] == [GET, OK]
+
+
 @pytest.mark.parametrize(
     ("begun", "reason", "found"),
     [(b"PROXY TCP4 192.0", "skipped_cut_start", [GET]), (TLS[:3], "skipped_not_http", [])],

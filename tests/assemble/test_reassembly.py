@@ -137,6 +137,24 @@ def test_a_new_connection_without_a_close_is_told_by_its_sequence_number(engine)
 
 
 @both
+def test_a_syn_beyond_what_was_acknowledged_begins_another_connection(engine):
+    """A straggler of the old one, whose client was not seen, must not keep the new one's SYN from its other half."""
+    old = pair([Piece(False, len(RESPONSE), len(REQUEST), b"", packets.FIN)])
+    new = pair([SYN, ask(), answer(0, 10), SYN_ACK, answer(10)], Ends(client_isn=900_000, server_isn=2**31))
+    frames = old.frames() + new.frames(start_ns=START_NS + 10**6)
+    assert summaries(engine(frames)) == sorted(new.expected(identity), key=repr)
+
+
+@both
+def test_a_fin_with_bytes_that_the_capture_cut_ends_where_it_ended(engine):
+    """Taken for the end of what was captured, it would hide bytes that another copy has."""
+    frames = pair([*OPEN, ask(), replace(answer(), flags=packets.FIN)]).frames()
+    ts_ns, whole = frames[-1]
+    got = engine([*frames[:-1], (ts_ns, whole[:-5]), (ts_ns + 1, whole)])
+    assert [(m.complete, m.payload) for m in got] == [(True, REQUEST), (True, RESPONSE)]
+
+
+@both
 @pytest.mark.parametrize("only", ["client", "server"])
 def test_one_direction_alone_gives_its_messages(engine, only):
     """A tap may see one side: the ids are what they would have been."""
