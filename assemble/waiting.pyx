@@ -229,7 +229,7 @@ cdef class Waiting:
 
     cdef int64_t patience(self, const Half* half) noexcept nogil:
         """Return how long a half may wait for bytes."""
-        if half.state == OPEN and not awaits(half) and half.acked_known and half.acked < hole_end(half):
+        if half.state == OPEN and half.phase != AWAITING_PEER and half.acked_known and half.acked < hole_end(half):
             return self.gap_ns * PATIENCE            # its receiver misses them too: they will be sent again
         return self.gap_ns
 
@@ -251,6 +251,9 @@ cdef class Waiting:
             return self.give_up_hole(flow, side)
         if half.phase == AWAITING_SWITCH and half.store.count == 0:
             return False
+        if other.state == PARTIAL:       # what it waits for may be all that is held there
+            self.open_late(other)
+            return True
         if not awaits(other):            # what it waits for may lie behind a hole
             if self.give_up_hole(flow, 1 - side):
                 return True

@@ -1,7 +1,7 @@
 """Waiting: what stands still goes on when its time is over, by the packets' clock, and not before."""
 
 import pytest
-from packets import FIN, RST
+from packets import FIN, RST, SYN
 from talks import CLIENT, SERVER, START_NS, Talk, assembled, later
 
 from assemble import Message, MessageStream
@@ -119,6 +119,27 @@ def test_tunnel_bytes_wait_for_an_answer_whose_beginning_is_late():
     got = assembled(talk.frames)
     assert [m.target for m in got.requests] == ["/"]
     assert [m.status for m in got.responses] == [101]
+
+
+def test_tunnel_bytes_wait_for_a_server_that_has_not_received_the_request():
+    """It cannot have answered: the request is sent again until it arrives, and its answer comes after that."""
+    upgrade, inside = b"GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n"
+    talk = Talk().open().put(CLIENT, upgrade + inside).put(SERVER, acked=0)
+    for _ in range(3):
+        talk.wait(1.5).put(CLIENT, upgrade + inside, at=0)
+    got = assembled(talk.put(SERVER, b"HTTP/1.1 101 x\r\n\r\n").frames)
+    assert [m.target for m in got.requests] == ["/"]
+    assert [m.status for m in got.responses] == [101]
+
+
+def test_a_request_joined_late_is_there_for_its_response_when_both_waits_end_at_once():
+    """A network may be silent for hours: what was there by then must not depend on which side is looked at first."""
+    for client_first in (True, False):  # either side of the flow table's key
+        ends = ("192.0.2.1", "192.0.2.2")[:: 1 if client_first else -1]
+        talk = Talk(client=ends[0], server=ends[1]).put(SERVER, at=-1, flags=SYN).put(CLIENT, GET)
+        talk.put(SERVER, b"HTTP/1.1 103 x\r\n\r\n" + OK)
+        got, _ = until(talk, 3600)
+        assert [(m.status, m.id == got[0].id) for m in got] == [(None, True), (103, True), (200, True)]
 
 
 def test_a_reset_further_on_does_not_prove_that_bytes_are_missing():
