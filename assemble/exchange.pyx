@@ -51,12 +51,12 @@ cdef class Exchange(Collector):
         cdef uint8_t* client = <uint8_t*>(flow.key + 2 * side)
         cdef uint8_t* server = <uint8_t*>(flow.key + 2 * (1 - side))
         cdef uint8_t traits = half.head.traits
+        cdef int32_t newer = <int32_t>(half.first_ack - half.last_ack)
         cdef uint32_t capacity
         begin_body(&half.head, 0, &half.body)
         if half.body.kind == BODY_INVALID:
             return BAD_LENGTH
-        if not half.numbered or half.has_ack and (
-                not half.last_has_ack or <int32_t>(half.first_ack - half.last_ack) > 0):
+        if not half.numbered or half.has_ack and (newer > 0 or not half.last_has_ack and newer != 0):
             half.numbered = 1
             half.last_ack = half.first_ack
             half.last_has_ack = half.has_ack

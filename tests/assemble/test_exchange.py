@@ -84,6 +84,14 @@ def test_a_request_captured_with_an_older_acknowledgement_repeats_no_id():
     assert len({m.id for m in assembled(talk.frames).requests}) == 4
 
 
+def test_a_request_in_the_syn_and_one_that_acknowledges_number_zero_have_ids_of_their_own():
+    """What acknowledges nothing counts as number 0, which a server's first byte may have."""
+    talk = Talk(server_isn=2**32 - 1).put(CLIENT, get(1), at=-1, flags=packets.SYN)
+    talk.sent[CLIENT] = len(get(1))
+    talk.put(SERVER, at=-1, flags=packets.SYN).put(CLIENT, get(2), acked=0)
+    assert len({m.id for m in assembled(talk.frames).requests}) == 2
+
+
 @pytest.mark.parametrize("crossed", [False, True], ids=["before the request", "captured after it"])
 def test_an_answer_to_no_request_takes_none(crossed):
     """A server that closes an idle connection says 408 to nobody, nor to the request that crosses it."""
