@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 from re import Pattern
 
@@ -262,7 +262,7 @@ class Conversation:
         assert self.server is not None
         receiver = self.server if sender == self.client else self.client
         stream = self.streams[sender]
-        carriers = [c for c in stream.carrier[framed.start : framed.end] if c is not None]
+        carriers = [c for c, _ in groupby(stream.carrier[framed.start : framed.end]) if c is not None]
         return Message(
             id=ident,
             kind="request" if framed.status is None else "response",

@@ -6,6 +6,7 @@ one seen first at its place, whatever came when.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final
 
 from reference.decode import Segment
@@ -110,20 +111,24 @@ class Stream:
         told = acknowledged if acknowledged > seen + 1 else 0  # one more may be a FIN, which is no byte
         self.end = max(fins[0], 0) if fins else max(seen, told, 0)
         self.data = bytearray(self.end)
+        self.there = bytearray(self.end)  # 1: some frame carried this byte
         self.carrier: list[Segment | None] = [None] * self.end
         for at, segment in near:
             self._keep_first(at, segment)
         self.base_seq = self._base_seq(half, base)
-        self.edges = [self.end] * self.end  # where what is so at this offset (there, or a hole) ends
-        for i in reversed(range(self.end - 1)):
-            same = (self.carrier[i] is None) == (self.carrier[i + 1] is None)
-            self.edges[i] = self.edges[i + 1] if same else i + 1
 
     def _keep_first(self, at: int, segment: Segment) -> None:
-        for i in range(max(at, 0), min(at + len(segment.data), self.end)):
-            if self.carrier[i] is None:
-                self.carrier[i] = segment
-                self.data[i] = segment.data[i - at]
+        start, end = max(at, 0), min(at + len(segment.data), self.end)
+        while 0 <= (start := self.there.find(0, start, end)) < end:
+            stop = self._until(1, start, end)
+            self.data[start:stop] = segment.data[start - at : stop - at]
+            self.carrier[start:stop] = [segment] * (stop - start)
+            self.there[start:stop] = b"\1" * (stop - start)
+
+    def _until(self, there: int, at: int, end: int) -> int:
+        """Give where bytes that are there (1), or a hole (0), next begin; `end` if nowhere before it."""
+        found = self.there.find(there, at, end)
+        return end if found < 0 else found
 
     @staticmethod
     def _acknowledged(half: Half, peer: Half, base: int) -> int:
@@ -147,19 +152,19 @@ class Stream:
 
     def run_end(self, at: int) -> int:
         """Give where the bytes that follow each other from `at` on end; `at` itself if there are none."""
-        return self.edges[at] if at < self.end and self.carrier[at] is not None else at
+        return self._until(0, at, self.end) if at < self.end else at
 
     def hole_end(self, at: int) -> int:
         """Give where the hole that begins at `at` ends; `at` itself if there is none."""
-        return self.edges[at] if at < self.end and self.carrier[at] is None else at
+        return self._until(1, at, self.end) if at < self.end else at
 
     def present(self, start: int, end: int) -> bytes:
         """Give the bytes of a range that are there, joined."""
-        return bytes(self.data[i] for i in range(start, min(end, self.end)) if self.carrier[i] is not None)
+        return bytes(compress(self.data[start:end], self.there[start:end]))
 
     def missing(self, start: int, end: int) -> int:
         """Count the bytes of a range that are in holes."""
-        return sum(self.carrier[i] is None for i in range(start, min(end, self.end)))
+        return self.there[start:end].count(0)
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Walk the ranges without holes."""
