@@ -10,9 +10,10 @@ import packets
 import pytest
 from engines import by_compiled
 from generator.cases import make_case, smaller
+from generator.seen import Seen
 from generator.spoken import CLIENT
 from generator.tap import Captured
-from generator.truth import Seen, check_whole
+from generator.truth import check_whole
 from generator.wire import Passing
 
 SEEDS: Final = {"whole": 120, "loss": 100, "late": 60, "wild": 40}

@@ -5,85 +5,22 @@ nothing is reassembled: where messages are is known from who wrote them, and whi
 map of bytes.
 """
 
-from bisect import bisect_left
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import packets
 
 from assemble import Message, message_id
+from generator.seen import Seen
 from generator.spoken import CLIENT, SERVER, Spoken
 from generator.tap import Captured, Line
 
+IDLE_NS = 60_000_000_000  # idle_timeout: a connection that was silent for so long has ended
 Fields = tuple[object, ...]
 Wanted = tuple[Spoken, bytes, int | None, bool]  # what damage left of a message: see `damaged`
-
-
-class Seen:
-    """What was captured of one side's stream: which frame carried each byte first."""
-
-    def __init__(self, length: int, frames: Iterable[Captured]) -> None:
-        """Take the frames of one side in capture order."""
-        self.content = bytearray(length)
-        self.map = bytearray(length)
-        runs: list[tuple[int, int, Captured]] = []
-        self.fin = self.reset = self.syn = False
-        for c in frames:
-            p = c.passing
-            self.fin |= bool(p.flags & packets.FIN)
-            self.reset |= bool(p.flags & packets.RST) and p.at == length
-            self.syn |= bool(p.flags & packets.SYN)
-            start = p.at + bool(p.flags & packets.SYN)
-            end = start + len(c.data)
-            at = start
-            while (at := self.map.find(0, at, end)) >= 0:
-                stop = self.map.find(1, at, end)
-                stop = end if stop < 0 else stop
-                runs.append((at, stop, c))
-                self.content[at:stop] = c.data[at - start : stop - start]
-                self.map[at:stop] = b"\1" * (stop - at)
-                at = stop
-        self.runs = sorted(runs, key=lambda r: r[0])
-        self.ends = [r[1] for r in self.runs]
-
-    def carriers(self, start: int, end: int) -> list[Captured]:
-        """Give the frames that carried a range first, in stream order."""
-        out = []
-        for at, _, c in self.runs[bisect_left(self.ends, start + 1) :]:
-            if at >= end:
-                break
-            out.append(c)
-        return out
-
-    def whole(self, start: int, end: int) -> bool:
-        """Tell whether every byte of a range was captured."""
-        return self.map.find(0, start, end) < 0
-
-    def first_hole(self, start: int, end: int) -> int:
-        """Give where the first byte of a range that was not captured is; `end` if there is none."""
-        at = self.map.find(0, start, end)
-        return end if at < 0 else at
-
-    def holes(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Give the holes that touch a range, not cut to it."""
-        out = []
-        at = start
-        while (at := self.map.find(0, at, end)) >= 0:
-            stop = self.map.find(1, at)
-            stop = len(self.map) if stop < 0 else stop
-            out.append((at, stop))
-            at = stop
-        return out
-
-    def present(self, start: int, end: int) -> bytes:
-        """Give the bytes of a range that were captured, joined."""
-        out, at = [], start
-        while (at := self.map.find(1, at, end)) >= 0:
-            stop = self.first_hole(at, end)
-            out.append(bytes(self.content[at:stop]))
-            at = stop
-        return b"".join(out)
 
 
 def seen_of(number: int, line: Line, frames: Sequence[Captured]) -> dict[bool, Seen]:
@@ -105,18 +42,40 @@ def request_ids(line: Line, seen: Seen) -> dict[int, int]:
     ids: dict[int, int] = {}
     newest: int | None = None
     has, ordinal = False, 0
-    for m in line.talk.spoken:
-        if m.side is SERVER or m.refused or not seen.whole(m.start, min(m.start + m.start_len, m.end)):
-            continue
+    for m in found(line, CLIENT, seen):
         p = seen.carriers(m.start, m.start + 1)[0].passing
         acks = bool(p.flags & packets.ACK)
         number = line.seq(SERVER, p.ack) if acks else 0
-        if newest is None or (acks and (not has or (number - newest + 2**31) % 2**32 > 2**31)):
+        newer = newest is None or ((number - newest + 2**31) % 2**32 > 2**31 if has else number != newest)
+        if newest is None or (acks and newer):
             newest, has, ordinal = number, acks, 0
         else:
             ordinal += 1
         ids[m.exchange] = ident(line, newest, ordinal)
     return ids
+
+
+def found_as(m: Spoken, seen: Seen) -> Spoken | None:
+    """Give what a message is found as by its start line, or None if that has a hole where it cannot have one.
+
+    A request of which just the first letters of its method are missing looks like one with another method
+    (docs/assembly.md, After a hole): three letters are enough, and no method begins with a dash.
+    """
+    if seen.whole(m.start, min(m.start + m.start_len, m.end)):
+        return m
+    end = m.start + len(m.method or b"")
+    kept = seen.map.rfind(0, m.start, end) + 1
+    kept += seen.content[kept:end].startswith(b"-")
+    if not m.method or kept <= m.start or end - kept < 3 or not seen.whole(kept, m.start + m.start_len):
+        return None
+    gone = kept - m.start
+    return replace(m, start=kept, start_len=m.start_len - gone, head_len=m.head_len - gone, method=m.method[gone:])
+
+
+def found(line: Line, side: bool, seen: Seen) -> list[Spoken]:
+    """Give what the messages of a side are found as."""
+    said = (m for m in line.talk.spoken if m.side is side and not m.refused)
+    return [there for m in said if (there := found_as(m, seen))]
 
 
 def key_of(line: Line, side: bool) -> Fields:
@@ -251,16 +210,29 @@ def damaged(m: Spoken, seen: Seen, ended: bool) -> tuple[bytes, int | None, bool
     return bytes(present) + seen.present(at, m.end), missing, False
 
 
-def beheaded(m: Spoken, seen: Seen) -> bool:
-    """Tell whether a start line lost just the first letters of its method: what is left looks like another one."""
-    end = m.start + len(m.method or b"")
-    kept = seen.map.rfind(0, m.start, end) + 1
-    return kept > 0 and end - kept >= 3 and seen.whole(end, m.start + m.start_len)
-
-
 def misleading(line: Line, seen: dict[bool, Seen]) -> bool:
-    """Tell whether both sides opened the connection and one SYN is lost: the other makes its sender the client."""
-    return line.how.opening == "simultaneous" and not (seen[CLIENT].syn and seen[SERVER].syn)
+    """Tell whether a connection that both sides opened looks like one that the server opened.
+
+    Each side sends a SYN and then a SYN ACK.  Where both of one side were captured, or the same of both, it is plain
+    what happened.  Where the server's SYN, the client's SYN ACK, or both of them are all there is, it is not.
+    """
+    if line.how.opening != "simultaneous":
+        return False
+    client, server = seen[CLIENT].syns, seen[SERVER].syns
+    return client != server and client <= {packets.ACK} and server <= {0}
+
+
+def silent(line: Line, seen: dict[bool, Seen], frames: Iterable[Captured]) -> bool:
+    """Tell whether the tap saw nothing for IDLE_NS in the middle of an exchange: it takes the connection for over.
+
+    The network may have been silent for two shorter times, with something in between that the tap lost.
+    """
+    times = sorted(c.t for c in frames)
+    pauses = [(a, b) for a, b in itertools.pairwise(times) if b - a > IDLE_NS]
+    spans: dict[int, list[int]] = defaultdict(list)
+    for m in line.talk.spoken if pauses else ():
+        spans[m.exchange] += [c.t for c in seen[m.side].carriers(m.start, m.end)]
+    return any(min(span) <= a and b <= max(span) for span in spans.values() if span for a, b in pauses)
 
 
 def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequence[Message]) -> list[str]:
@@ -271,12 +243,12 @@ def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequ
     all_seen = [seen_of(number, line, frames) for number, line in enumerate(lines)]
     unclear = set()
     for number, line in enumerate(lines):
-        for m in line.talk.spoken:
-            half = all_seen[number][m.side]
-            if half.whole(m.start, m.start + m.start_len):
-                wanted[key_of(line, m.side)].append((number, (m, *damaged(m, half, half.fin and not half.reset))))
-            if beheaded(m, half) or misleading(line, all_seen[number]):
-                unclear.add(key_of(line, m.side))
+        for side, half in all_seen[number].items():
+            whole = half.fin and not half.reset
+            wanted[key_of(line, side)] += [(number, (m, *damaged(m, half, whole))) for m in found(line, side, half)]
+        mine = (c for c in frames if c.line == number)
+        if misleading(line, all_seen[number]) or silent(line, all_seen[number], mine):
+            unclear |= {key_of(line, CLIENT), key_of(line, SERVER)}
     for key in {*wanted, *sent} - unclear:
         want, have = wanted[key], sent.get(key, [])
         out += compare_side(str(key), [w for _, w in want], have)
@@ -324,27 +296,34 @@ def compare_side(name: str, want: list[Wanted], have: list[Message]) -> list[str
 
 
 def check_ids(line: Line, seen: dict[bool, Seen], pairs: list[tuple[Spoken, Message]]) -> list[str]:
-    """Check ids that can be known: of exchanges whose request told where its response would start."""
-    out = []
+    """Check the ids of messages that were found, of a line without pipelining."""
     ids = request_ids(line, seen[CLIENT])
-    requests = {m.exchange: m for m in line.talk.spoken if m.side is CLIENT}
-    answers = {m.exchange: m for m in reversed(line.talk.spoken) if m.side is SERVER}
+    out = []
     for m, message in pairs:
-        request, answer = requests.get(m.exchange), answers.get(m.exchange)
-        if m.side is SERVER and message.id in {number for other, number in ids.items() if other != m.exchange}:
-            out.append(f"mispaired: exchange {m.exchange} of {line.cport}: {m}")
-        if m.side is CLIENT:
-            right: int | None = ids[m.exchange]
-        elif (
-            request is None or answer is None or (m is not answer and not seen[SERVER].whole(answer.start, answer.end))
-        ):
-            right = None  # behind a lost interim response it may not be possible to tell
-        elif m.exchange not in ids:
-            right = ident(line, line.seq(SERVER, m.start))
-        else:
-            p = seen[CLIENT].carriers(request.start, request.start + 1)[0].passing
-            told = line.seq(SERVER, p.ack) if p.flags & packets.ACK else None
-            right = ids[m.exchange] if told == line.seq(SERVER, answer.start) else None
-        if right is not None and message.id != right:
+        right = {ids[m.exchange]} if m.side is CLIENT else response_ids(line, seen, m, ids.get(m.exchange))
+        if message.id not in right:
             out.append(f"id of exchange {m.exchange} of {line.cport}: {m}")
     return out
+
+
+def response_ids(line: Line, seen: dict[bool, Seen], m: Spoken, request_id: int | None) -> set[int]:
+    """Give the ids that a response may have: its request's, or that of a request which nobody saw, or either.
+
+    It is certain whom it answers where the request told that the exchange's first response would start where it did
+    start, and nothing of that response and those that follow up to this one is lost.  Behind a lost one it still is
+    where the request is the only one that its server can have received by then.
+    """
+    alone = ident(line, line.seq(SERVER, m.start))
+    if request_id is None:
+        return {alone}
+    requests = found(line, CLIENT, seen[CLIENT])
+    at = next(i for i, r in enumerate(requests) if r.exchange == m.exchange)
+    first = next(r for r in line.talk.spoken if r.side is SERVER and r.exchange == m.exchange)
+    p = seen[CLIENT].carriers(requests[at].start, requests[at].start + 1)[0].passing
+    told = bool(p.flags & packets.ACK) and p.ack == first.start
+    only = (
+        at > 0
+        and seen[CLIENT].whole(requests[at - 1].start, requests[at].end)
+        and seen[SERVER].carriers(m.start, m.start + 1)[0].passing.ack <= requests[at].end + 1
+    )
+    return {request_id} if told and (only or seen[SERVER].whole(first.start, m.start)) else {request_id, alone}
