@@ -1,22 +1,43 @@
-"""Run many seeds: python -m generator MODE FIRST COUNT, or look at one: python -m generator MODE SEED."""
+"""Run many seeds: python -m generator MODE FIRST COUNT, or look at one: python -m generator MODE SEED.
 
-import sys
+`--engine` holds the reference against the same truth, or both; the reference takes about four times as long.
+"""
 
-from generator.cases import make_case, run, smaller
+import argparse
+
+from engines import ENGINES
+
+from generator.cases import CHECKS, Case, make_case, smaller
+from generator.runs import run
 
 
 def main() -> int:
     """Run what the command line says."""
-    mode, first = sys.argv[1], int(sys.argv[2])
-    if len(sys.argv) > 3:
-        seeds = range(first, first + int(sys.argv[3]))
-        failed = run(mode, seeds)
-        print(f"{mode}: {len(seeds)} seeds, {len(failed)} failed: {failed}")
-        return bool(failed)
-    case = make_case(mode, first)
-    print("\n".join(case.complaints()) or "fine")
-    case = smaller(case, lambda c: bool(c.complaints()))
-    print("\n".join(case.complaints()))
+    parser = argparse.ArgumentParser(prog="python -m generator", description=__doc__)
+    parser.add_argument("mode", choices=CHECKS)
+    parser.add_argument("first", type=int)
+    parser.add_argument("count", type=int, nargs="?")
+    parser.add_argument("--engine", choices=[*ENGINES, "both"], default="compiled")
+    given = parser.parse_args()
+    engines = list(ENGINES) if given.engine == "both" else [given.engine]
+    if given.count is None:
+        look_at(given.mode, given.first, engines)
+        return 0
+    report = run(given.mode, range(given.first, given.first + given.count), engines)
+    print(report)
+    return report.bad()
+
+
+def look_at(mode: str, seed: int, engines: list[str]) -> None:
+    """Print what is wrong with a case, and the least that shows it."""
+
+    def complaints(case: Case) -> list[str]:
+        return [f"{engine}: {found}" for engine in engines for found in case.complaints(engine)]
+
+    case = make_case(mode, seed)
+    print("\n".join(complaints(case)) or "fine")
+    case = smaller(case, lambda c: bool(complaints(c)))
+    print("\n".join(complaints(case)))
     for c in case.frames:
         p = c.passing
         print(
@@ -28,7 +49,6 @@ def main() -> int:
             f"flags {p.flags:#x} ack {p.ack}",
             c.data[:40],
         )
-    return 0
 
 
 if __name__ == "__main__":

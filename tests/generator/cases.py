@@ -4,15 +4,16 @@ In: mode and seed.  Out: a Case, and complaints about what an assembler makes of
 of its lines or frames is still a case, with a truth of its own: that is how failures are made smaller.
 """
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
 import packets
+from engines import by_reference
 from talks import assembled
 
+from assemble import Message
 from generator import truth
 from generator.conversations import converse
 from generator.spoken import CLIENT, SERVER
@@ -37,13 +38,22 @@ class Case:
         """Give the frames as an assembler takes them."""
         return [(c.t, frame_of(c, self.lines[c.line], self.link)) for c in self.frames]
 
-    def complaints(self) -> list[str]:
+    def messages(self, engine: str) -> list[Message]:
+        """Assemble the frames; raises AssertionError if the compiled one's ledger does not close."""
+        if engine == "reference":
+            return by_reference(self.bytes_of(), link=self.link)
+        return assembled(self.bytes_of(), link=self.link, batch=1 + self.seed % 3000).messages
+
+    def judge(self, messages: list[Message]) -> list[str]:
+        """Compare what an engine made of the frames with what has to come out."""
+        return CHECKS[self.mode](self.lines, self.frames, messages)
+
+    def complaints(self, engine: str = "compiled") -> list[str]:
         """Assemble the frames, audit the ledger, and compare."""
         try:
-            got = assembled(self.bytes_of(), link=self.link, batch=1 + self.seed % 3000)
+            return self.judge(self.messages(engine))
         except AssertionError as problem:
             return [f"ledger: {problem}"]
-        return CHECKS[self.mode](self.lines, self.frames, got.messages)
 
 
 CHECKS: Final[dict[str, Callable[..., list[str]]]] = {
@@ -178,15 +188,3 @@ def smaller(case: Case, still: Callable[[Case], bool], tries: int = 400) -> Case
                 at += step
         step //= 2
     return case
-
-
-def run(mode: str, seeds: Sequence[int], show: int = 1) -> list[int]:
-    """Run seeds and print what is wrong; return those that fail."""
-    failed = []
-    for seed in seeds:
-        found = make_case(mode, seed).complaints()
-        if found:
-            failed.append(seed)
-            print(f"{mode} {seed}: " + "\n  ".join(found[:show]))
-            sys.stdout.flush()
-    return failed
