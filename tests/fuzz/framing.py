@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 from engines import by_reference
+from reference.framer import REQUEST_START, STATUS_START
 from talks import audit
 
 from assemble import Message, MessageStream
@@ -126,16 +127,13 @@ def reordered(tape: Tape, random: Random) -> Tape:
     return Tape([replace(segment, ts_ns=START_NS + at * STEP_NS) for at, segment in enumerate(moved)])
 
 
-def assembled(tape: Tape) -> tuple[list[Message], bool]:
-    """Assemble, with the books audited, in an order that does not depend on which half was ready first.
-
-    Also tell whether all bytes were in messages.
-    """
+def assembled(tape: Tape) -> tuple[list[Message], dict[str, int]]:
+    """Assemble, with the books audited, in an order that does not depend on which half was ready first."""
     stream = MessageStream()
     messages = stream.feed_batch(tape.batch()) + stream.finish()
     counters = stream.counters
     audit(counters, tape.frames(), messages)
-    return sorted(messages, key=repr), counters["bytes_in_messages"] == counters["bytes_payload"]
+    return sorted(messages, key=repr), counters
 
 
 def run(data: bytes) -> None:
@@ -145,8 +143,11 @@ def run(data: bytes) -> None:
         return
     whole = said(data, lambda words: [(0, words)])
     random = Random(int.from_bytes(data[2:4], "big"))
-    uncut, in_step = assembled(whole)
+    uncut, counters = assembled(whole)
+    in_step = counters["bytes_in_messages"] == counters["bytes_payload"]
     unfair = is_unfair(uncut, whole)
+    if counters["skipped_bad_length"] and not data[0] & 1:
+        unfair = unfair or speaks_turned(whole)
     pieces = disturbed(data, random)
     got, _ = assembled(pieces)
     if not in_step and TUNNEL.search(data):
@@ -171,8 +172,8 @@ def run(data: bytes) -> None:
 def is_unfair(messages: list[Message], tape: Tape) -> bool:
     """Tell of what the two read differently.
 
-    A head that was not ended when the answer came: is it answered?  Requests from the server's
-    port: which side is the client?
+    A head that was not ended when the answer came, perhaps as a hole cuts it later: is it answered?
+    Requests from the server's port: which side is the client?
     A chunk-size line that is wrong, but not ended yet: where does the message end?
     """
     if turned([m for m in messages if m.kind == "request"]):
@@ -183,12 +184,32 @@ def is_unfair(messages: list[Message], tape: Tape) -> bool:
     heads = [(m, m.payload[: m.head]) for m in messages if m.kind == "request"]
     pieced = [m for m, head in heads if not any(head in segment.data for segment in tape.segments)]
     answers = [m.first_ns for m in messages if m.kind == "response"]
-    return any(m.first_ns <= ts_ns <= m.last_ns for m in pieced for ts_ns in answers)
+    if any(m.first_ns <= ts_ns <= m.last_ns for m in pieced for ts_ns in answers):
+        return True
+    cut = [m for m, head in heads if m.missing and len(head) == len(m.payload)]
+    return any(answered_early(m, ts_ns, tape) for m in cut for ts_ns in answers)
+
+
+def answered_early(request: Message, ts_ns: int, tape: Tape) -> bool:
+    """Tell whether an answer of this time acknowledges no more of a head than there is before the hole that cuts it."""
+    mine = [s for s in tape.segments if s.port == request.sport]
+    ends = [s.seq + len(s.data) for s in mine if s.from_client and request.first_ns <= s.ts_ns <= request.last_ns]
+    acks = [s.ack for s in mine if not s.from_client and s.ts_ns == ts_ns and s.data]
+    return any((end - ack) % 2**32 < MOST_BYTES for end in ends for ack in acks)
 
 
 def turned(messages: list[Message]) -> bool:
     """Tell whether a server's port asks, or a client's answers: both sides say what only one of them can."""
     return any((m.kind == "request") == (m.sport == SERVER_PORT) for m in messages)
+
+
+def speaks_turned(tape: Tape) -> bool:
+    """Tell whether a server's port sends a request line, or a client's a status line, as part of anything.
+
+    The first head of a connection joined late tells its sides, even one that is refused and in no message.
+    """
+    words = {side: b"".join(s.data for s in tape.segments if s.from_client == side) for side in (True, False)}
+    return bool(STATUS_START.search(words[True]) or REQUEST_START.search(words[False]))
 
 
 def requests_alone(messages: list[Message]) -> list[Message]:
