@@ -86,18 +86,28 @@ cdef inline bint starts_where_told(const Pending* entry, const Answer* answer) n
 
 
 cdef Pending* find_request(Flow* flow, const Answer* answer) noexcept nogil:
-    """Find the request of a response out of step, and forget those before it; NULL if it cannot be told."""
+    """Find the request of a response out of step, and forget those before it; NULL if it cannot be told.
+
+    A client that sends several requests with one number does not wait for responses: then that number may be where an
+    older one's response starts, and tells only of the oldest, with none lost before it.
+    """
     cdef uint32_t count = 0
     cdef uint32_t index
     cdef Pending* entry
+    cdef bint several = False
+    cdef bint shared
     while count < flow.pending_count and may_answer(pending_at(flow, count), answer):
+        if count and pending_at(flow, count - 1).ack == pending_at(flow, count).ack:
+            several = True
         count += 1
     for index in range(count):
-        if starts_where_told(pending_at(flow, index), answer):
-            return only_from(flow, index)
+        entry = pending_at(flow, index)
+        if starts_where_told(entry, answer):
+            shared = index + 1 < count and pending_at(flow, index + 1).ack == entry.ack
+            return NULL if shared and (index or entry.traits & TRAIT_JUMPED) else only_from(flow, index)
     entry = pending_at(flow, count - 1)
-    if entry.traits & TRAIT_JUMPED or entry.cut or count > 1 and pending_at(flow, count - 2).ack == entry.ack:
-        return NULL                # one of several, or of some that nobody saw
+    if several or entry.traits & TRAIT_JUMPED or entry.cut:
+        return NULL                # it is one of several, or of some that nobody saw
     if entry.ended and <int32_t>(answer.ack - entry.end) > 1:
         return NULL                # its server had seen more than this request; one may be a FIN
     return only_from(flow, count - 1)

@@ -120,6 +120,21 @@ def test_of_pipelined_requests_none_gets_an_answer_that_may_be_anothers():
     assert got == {"/1": [201], "/2": [], "/3": [], "/4": [], None: [203, 204]}
 
 
+def test_a_request_sent_while_others_waited_does_not_get_their_answer():
+    """Its client pipelines, so that the newest request is the least likely to be answered next."""
+    talk = Talk().open().put(CLIENT, get(1) + get(2)).lose(SERVER, ok(201)).put(CLIENT, get(3), acked=10)
+    got = pairs(assembled(talk.put(SERVER, ok(202)).frames))
+    assert got == {"/1": [], "/2": [], "/3": [], None: [202]}
+
+
+def test_of_pipelined_requests_behind_a_lost_one_none_is_in_step():
+    """The first answer starts where all of them say, and is the lost one's: those behind it must not be shifted."""
+    talk = Talk().open().put(CLIENT, get(1)).put(SERVER, ok(201)).lose(CLIENT, get(2)).put(CLIENT, get(3) + get(4))
+    got = assembled(talk.put(SERVER, ok(202)).put(SERVER, ok(203)).put(SERVER, ok(204)).frames)
+    assert got.counters["responses_unpaired"] == 3
+    assert got.requests[-1].id not in {m.id for m in got.responses}
+
+
 def test_an_answer_that_could_not_be_told_does_not_bring_the_next_one_in_step():
     """The first request waits for an answer that is lost: nothing that comes later is for it."""
     talk = Talk().open().put(CLIENT, get(1)).lose(SERVER, ok(201)).lose(CLIENT, get(2)).put(SERVER, ok(202))

@@ -255,7 +255,8 @@ def check_loss(lines: Sequence[Line], frames: Sequence[Captured], messages: Sequ
         if len(have) == len(want):
             for number in {number for number, _ in want}:
                 pairs = [(w[0], h) for (n, w), h in zip(want, have, strict=True) if n == number]
-                out += [] if lines[number].talk.pipelined else check_ids(lines[number], all_seen[number], pairs)
+                known = [w for w in pairs if w[0].side is CLIENT or not ambiguous(lines[number], all_seen[number])]
+                out += check_ids(lines[number], all_seen[number], known)
     return out
 
 
@@ -295,8 +296,23 @@ def compare_side(name: str, want: list[Wanted], have: list[Message]) -> list[str
     return out
 
 
+def ambiguous(line: Line, seen: dict[bool, Seen]) -> bool:
+    """Tell whether a client that pipelines told a number of its own with a request where another one's response starts.
+
+    A client that waits tells the number at which its request's response starts, so this looks like that one.
+    """
+    told: dict[int, list[int]] = defaultdict(list)
+    for r in found(line, CLIENT, seen[CLIENT]) if line.talk.pipelined else ():
+        told[seen[CLIENT].carriers(r.start, r.start + 1)[0].passing.ack].append(r.exchange)
+    return any(
+        len(told[m.start]) == 1 and told[m.start] != [m.exchange]
+        for m in line.talk.spoken
+        if m.side is SERVER and m.start in told
+    )
+
+
 def check_ids(line: Line, seen: dict[bool, Seen], pairs: list[tuple[Spoken, Message]]) -> list[str]:
-    """Check the ids of messages that were found, of a line without pipelining."""
+    """Check the ids of messages that were found."""
     ids = request_ids(line, seen[CLIENT])
     out = []
     for m, message in pairs:
@@ -311,11 +327,11 @@ def response_ids(line: Line, seen: dict[bool, Seen], m: Spoken, request_id: int 
 
     It is certain whom it answers where the request told that the exchange's first response would start where it did
     start, and nothing of that response and those that follow up to this one is lost.  Behind a lost one it still is
-    where the request is the only one that its server can have received by then.
+    where the request is the only one that its server can have received by then.  With pipelining it is not.
     """
     alone = ident(line, line.seq(SERVER, m.start))
-    if request_id is None:
-        return {alone}
+    if request_id is None or line.talk.pipelined:
+        return {alone, alone if request_id is None else request_id}
     requests = found(line, CLIENT, seen[CLIENT])
     at = next(i for i, r in enumerate(requests) if r.exchange == m.exchange)
     first = next(r for r in line.talk.spoken if r.side is SERVER and r.exchange == m.exchange)

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from itertools import groupby, takewhile
+from itertools import groupby, pairwise, takewhile
 from pathlib import Path
 from re import Pattern
 
@@ -199,10 +199,13 @@ class Conversation:
         first = at == 0 and self.streams[self.server].synced
         exact = [r for r in candidates if (r.carrier.ack == seq if r.carrier.has_ack else first)]
         found = exact[0] if exact else candidates[-1]
-        if not exact:
-            several = len(candidates) > 1 and candidates[-2].carrier.ack == found.carrier.ack
+        shared = [b for a, b in pairwise(candidates) if a.carrier.ack == b.carrier.ack]
+        if exact:  # more with its number: the client does not wait, and it may be where an older one's response starts
+            if len(exact) > 1 and (found is not candidates[0] or found.jumped):
+                return self._lose_step(at)
+        else:
             more = self._received(at) > found.framed.end + 1  # one more may be a FIN
-            if found.jumped or several or more or found.framed.lost:
+            if found.jumped or shared or more or found.framed.lost:
                 return self._lose_step(at)
         found.jumped = False
         del self.queue[: self.queue.index(found)]
