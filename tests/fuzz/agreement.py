@@ -18,7 +18,9 @@ from fuzz.wires import Tape
 OPEN: Final = ((0x02, 0x05), (0x12, 0x15), (0x22, 0x25), (0x32, 0x35))  # SYN, SYN of the server; by connection
 CLOSE: Final = ((0x06, 0x07), (0x16, 0x17), (0x26, 0x27), (0x36, 0x37))  # both FINs
 SIDE_AND_CONNECTION: Final = 0x31  # bits of a segment's first byte
-SWITCH: Final = re.compile(rb"HTTP/1\.[0-9] 101")  # that nobody asked for: the reference then drops all requests
+SWITCH: Final = re.compile(rb"HTTP/1\.[0-9] 101|CONNECT")
+"""A 101 that nobody asked for, upon which the reference drops all requests; and tunnels, which begin where the answer
+to the one request is seen: the reference knows of it only when it has sorted out all others."""
 
 
 class Calm(Program):

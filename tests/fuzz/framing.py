@@ -24,6 +24,7 @@ MOST_BYTES: Final = 3000  # less than any limit of reference and compiled framer
 STEP_NS: Final = 1_000_000
 TUNNEL: Final = re.compile(rb"CONNECT|Upgrade| 101", re.IGNORECASE)  # where one begins depends on what is seen first
 
+ASKS: Final = re.compile(rb"[A-Z]{3} [^\n]* HTTP/1")
 # A coding of two words, or of none:
 UNDECIDED: Final = re.compile(
     rb"(?i:chunked|identity)(?:[ \t]|\r(?!\n)|\n[ \t])+[^ \t\r\n,;]|(?i:encoding[ \t]*:)(?:[^;\n]*,)?\s*;"
@@ -158,7 +159,7 @@ def run(data: bytes) -> None:
     if data[4] & 4 and data[0] & 1 and in_step and not TUNNEL.search(data):
         got, wanted = timeless(assembled(reordered(pieces, random))[0]), timeless(uncut)
         assert got == wanted, f"the order shows: {different(got, wanted)}"
-    if unfair or UNDECIDED.search(data):
+    if unfair or UNDECIDED.search(data) or (not data[0] & 1 and server_asks(whole)):
         return
     wanted = by_reference(whole.frames())
     if turned(wanted):
@@ -196,6 +197,11 @@ def answered_early(request: Message, ts_ns: int, tape: Tape) -> bool:
     ends = [s.seq + len(s.data) for s in mine if s.from_client and request.first_ns <= s.ts_ns <= request.last_ns]
     acks = [s.ack for s in mine if not s.from_client and s.ts_ns == ts_ns and s.data]
     return any((end - ack) % 2**32 < MOST_BYTES for end in ends for ack in acks)
+
+
+def server_asks(tape: Tape) -> bool:
+    """Tell whether a server says a request line: without a handshake, and among rubbish, it may be the client."""
+    return any(not segment.from_client and ASKS.search(segment.data) for segment in tape.segments)
 
 
 def turned(messages: list[Message]) -> bool:
