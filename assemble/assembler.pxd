@@ -24,9 +24,11 @@ cdef class Assembler:
     cdef uint8_t[65536] watched
     cdef Packet[16] ready       # AHEAD packets: decoded, not taken yet; their frames are still there
     cdef size_t ready_count
-    cdef int64_t now_ns
     cdef int64_t tick_ns        # when timers are looked at next
     cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil
+    cdef void take_packet(self, Packet* packet) noexcept nogil
     cdef void take_ready(self) noexcept nogil
+    cdef void tick(self, int64_t ts_ns) noexcept nogil
+    cdef bint take_routed(self, const uint8_t* data, size_t size, uint16_t link, int64_t ts_ns) noexcept nogil
     cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil
     cdef bint take_batch(self, const uint8_t* batch, size_t size) noexcept nogil

@@ -1,19 +1,23 @@
 """The assembler: frames to messages, in the caller's process or behind a ring.
 
 In: frames with their packet time and link type.  Out: messages in the sink, counts in the page of counters.
-Invariant: time is the packets' alone; the same frames give the same messages however they are batched.
+Invariant: time is the packets' alone; the same frames give the same messages however they are batched.  Where a route
+(assemble/route.pyx) has split the flows over several assemblers, it says when timers are looked at.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
+from assemble.clock cimport is_due
 from assemble.decode cimport Decoder, Packet
 from assemble.http1 cimport Http1Framer
+from assemble.links cimport LINK_ETHERNET, is_rare
 from assemble.reassembly cimport Reassembler
 from assemble.sink cimport BufferSink, MessageSink
 from assemble.tally cimport Tally, count
 from capture.counters cimport Counters
 from capture.frames cimport Merger, Segment
-from capture.records cimport KIND_FRAMES, BatchHeader, FrameEntry
+from capture.records cimport KIND_FRAMES, LINK_CLOCK, LINK_MADE, BatchHeader, FrameEntry
 from capture.ring cimport HEADER_BYTES, Consumer, RecordHeader
 
 from assemble.rare import strip
@@ -23,13 +27,7 @@ from capture.records import BATCH_HEADER, FRAME_ENTRY
 
 
 cdef enum:
-    TICK_NS = 50_000_000
-    LINK_ETHERNET = 1
-
-
-cdef inline bint is_rare(uint16_t link) noexcept nogil:
-    """Tell whether a link type is one of RARE in assemble/rare.py."""
-    return link == 105 or link == 119 or link == 127 or link == 163 or link == 192
+    NEVER_NS = 0x7FFFFFFFFFFFFFFF    # the last time that there is
 
 
 if sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size:
@@ -55,29 +53,34 @@ cdef class Assembler:
 
     cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil:
         """Decode one frame, count it as decoded or refused, and put its packet with those for `take_ready`."""
-        cdef Packet* packet = &self.ready[self.ready_count]
+        cdef Packet* packet
         cdef Tally verdict
+        cdef bint joined
         if link != LINK_ETHERNET and is_rare(link):
             self.take_rare(frame, caplen, link, ts_ns)
             return
-        if ts_ns > self.now_ns:
-            self.now_ns = ts_ns
-            if ts_ns >= self.tick_ns:
-                self.take_ready()
-                packet = &self.ready[0]
-                self.reassembler.tick(ts_ns)
-                self.decoder.fragments.tick(ts_ns)
-                self.tick_ns = ts_ns + TICK_NS
+        if is_due(&self.tick_ns, ts_ns):
+            self.tick(ts_ns)
+        packet = &self.ready[self.ready_count]
         verdict = self.decoder.decode(frame, caplen, link, ts_ns, packet)
-        if verdict == Tally.frames_decoded and not (
-                self.any_port or self.watched[packet.sport] or self.watched[packet.dport]):
-            verdict = Tally.refused_port
-        count(self.tally, verdict, 1)
-        if verdict == Tally.frames_decoded:
-            self.reassembler.table.aim(packet)
-            self.ready_count += 1
-            if self.ready_count == AHEAD or not frame <= packet.payload < frame + caplen and packet.size:
-                self.take_ready()     # what was joined from fragments is there until the next frame
+        if verdict != Tally.frames_decoded:
+            count(self.tally, verdict, 1)
+            return
+        joined = packet.size and not frame <= packet.payload < frame + caplen
+        self.take_packet(packet)
+        if joined:
+            self.take_ready()     # what was joined from fragments is there until the next frame
+
+    cdef inline void take_packet(self, Packet* packet) noexcept nogil:
+        """Take the packet in the first free place of `ready`, if it is of a port that is watched."""
+        if not (self.any_port or self.watched[packet.sport] or self.watched[packet.dport]):
+            count(self.tally, Tally.refused_port, 1)
+            return
+        count(self.tally, Tally.frames_decoded, 1)
+        self.reassembler.table.aim(packet)
+        self.ready_count += 1
+        if self.ready_count == AHEAD:
+            self.take_ready()
 
     cdef void take_ready(self) noexcept nogil:
         """Take the packets that are decoded.
@@ -90,6 +93,27 @@ cdef class Assembler:
         for i in range(self.ready_count):
             self.reassembler.take(&self.ready[i])
         self.ready_count = 0
+
+    cdef void tick(self, int64_t ts_ns) noexcept nogil:
+        """Look at all timers."""
+        self.take_ready()
+        self.reassembler.tick(ts_ns)
+        self.decoder.fragments.tick(ts_ns)
+
+    cdef bint take_routed(self, const uint8_t* data, size_t size, uint16_t link, int64_t ts_ns) noexcept nogil:
+        """Take what a route has put between the frames of its lanes; False if it cannot be."""
+        cdef Packet* packet = &self.ready[self.ready_count]
+        if link == LINK_CLOCK:
+            self.tick(ts_ns)
+            return True
+        if size < sizeof(Packet):
+            return False
+        memcpy(packet, data, sizeof(Packet))
+        if packet.size != size - sizeof(Packet):
+            return False
+        packet.payload = data + sizeof(Packet)
+        self.take_packet(packet)
+        return True
 
     cdef void take_rare(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept with gil:
         """Take what a frame of a rare link type carries: nothing, one packet or several."""
@@ -115,9 +139,16 @@ cdef class Assembler:
         begin = sizeof(BatchHeader) + <size_t>header.frames * sizeof(FrameEntry)
         if begin > size:
             return False
+        if header.routed:
+            self.tick_ns = NEVER_NS        # but when the route says so
         for index in range(header.frames):
             if <size_t>entry[index].offset + entry[index].caplen > size - begin:
                 break
+            if header.routed and entry[index].link >= LINK_MADE:
+                if not self.take_routed(batch + begin + entry[index].offset, entry[index].caplen, entry[index].link,
+                                        entry[index].ts_ns):
+                    break
+                continue
             self.take_frame(batch + begin + entry[index].offset, entry[index].caplen, entry[index].link,
                             entry[index].ts_ns)
         else:

@@ -145,6 +145,8 @@ cdef struct Chain:          # a doubly linked list of flows
     Flow* head
     Flow* tail
 
+cdef uint64_t flow_hash(Packet* packet) noexcept nogil
+
 cdef class FlowTable:
     cdef Flow** slots       # owned: open addressing, linear probing, capacity a power of two
     cdef uint64_t capacity

@@ -85,6 +85,12 @@ cdef inline void make_key(Packet* packet) noexcept nogil:
     packet.side = side
 
 
+cdef uint64_t flow_hash(Packet* packet) noexcept nogil:
+    """Return the hash of a packet's flow, as `Flow.hash` has it."""
+    make_key(packet)
+    return packet.hash
+
+
 cdef inline void unlink(Chain* chain, Flow* flow) noexcept nogil:
     if flow.before != NULL:
         flow.before.behind = flow.behind

@@ -13,9 +13,12 @@ from libc.string cimport memcpy
 
 from capture.records cimport BatchHeader, FrameEntry
 from capture.records cimport KIND_FRAMES as C_KIND_FRAMES
+from capture.records cimport LINK_CLOCK as C_LINK_CLOCK
+from capture.records cimport LINK_MADE as C_LINK_MADE
+from capture.records cimport ROUTED as C_ROUTED
 from capture.ring cimport Producer
 
-from capture.records import BATCH_HEADER, FRAME_ENTRY, KIND_FRAMES
+from capture.records import BATCH_HEADER, FRAME_ENTRY, KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED
 
 FULL = -1
 """`gather` ended because the batch is full."""
@@ -32,6 +35,7 @@ cdef enum:
 if (
     sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size
     or sizeof(BatchMeta) != 16 or C_KIND_FRAMES != KIND_FRAMES
+    or (C_ROUTED, C_LINK_CLOCK, C_LINK_MADE) != (ROUTED, LINK_CLOCK, LINK_MADE)
 ):
     raise ImportError("frames: the compiled batch layout differs from the tables in capture/records.py")
 
@@ -229,7 +233,7 @@ cdef class Merger:
         cdef BatchHeader* header = <BatchHeader*>room
         cdef size_t at
         header.frames = <uint32_t>self.frames
-        header.reserved = 0
+        header.routed = 0
         header.first = self.number
         room += sizeof(BatchHeader)
         memcpy(room, self.entries, self.frames * sizeof(FrameEntry))

@@ -5,10 +5,13 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     KIND_FRAMES = 1
+    ROUTED = 1
+    LINK_CLOCK = 0xFFFF
+    LINK_MADE = 0xFFFE
 
 cdef struct BatchHeader:
     uint32_t frames
-    uint32_t reserved
+    uint32_t routed
     uint64_t first
 
 cdef struct FrameEntry:

@@ -20,10 +20,12 @@ KIND_MESSAGE: Final = 2
 BATCH_HEADER: Final = struct.Struct("<IIQ")
 """Start of a KIND_FRAMES payload; `frames` entries of FRAME_ENTRY follow, then the frames' bytes.
 
-at 0, 4 bytes   frames     number of frames, at least 1
-at 4, 4 bytes   reserved   0
-at 8, 8 bytes   first      number of the first frame in this run, from 1
+at 0, 4 bytes   frames     number of entries, at least 1
+at 4, 4 bytes   routed     0: every frame of the run, as captured; ROUTED: one lane's share, from capture/route.pyx
+at 8, 8 bytes   first      number of the first frame in this run, from 1; ROUTED: 0
 """
+
+ROUTED: Final = 1
 
 FRAME_ENTRY: Final = struct.Struct("<qIIIHH")
 """One frame.  Source: pcap_pkthdr, pcap(3PCAP).
@@ -35,6 +37,11 @@ at 16, 4 bytes   wirelen   bytes on the wire; 0: the source does not tell, the I
 at 20, 2 bytes   link      link type, a LINKTYPE_ value (pcap-linktype(7))
 at 22, 2 bytes   source    which of the run's inputs it came from, from 0
 """
+
+LINK_CLOCK: Final = 0xFFFF
+"""Link of a ROUTED entry without bytes: in the run as a whole, a frame of time `ts_ns` came here."""
+LINK_MADE: Final = 0xFFFE
+"""Link of a ROUTED entry that is not a frame, but what the route made of several, in a layout of its own."""
 
 CAPTURE_COUNTERS: Final = (
     "frames_captured",  # read from the source, whatever became of them

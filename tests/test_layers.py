@@ -22,7 +22,7 @@ MAY_IMPORT: Final = {
 """The packages that each package may import at all."""
 
 DOORS: Final = {
-    ("assemble", "capture"): {"records", "frames", "ring", "counters", "errors", "child"},
+    ("assemble", "capture"): {"records", "frames", "ring", "counters", "errors", "child", "lanes", "route"},
     ("emit", "capture"): {"records", "ring", "counters", "errors", "child"},
     ("emit", "assemble"): {"records"},
 }

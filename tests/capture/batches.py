@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from capture.records import BATCH_HEADER, FRAME_ENTRY
+from capture.records import BATCH_HEADER, FRAME_ENTRY, KIND_FRAMES, ROUTED
+from capture.ring import Consumer, Ring
 from capture.sources import FrameSource
 
 
@@ -18,9 +19,9 @@ class Got(NamedTuple):
 
 def unpack(payload: bytes | memoryview) -> tuple[int, list[Got]]:
     """Return the number of the first frame and the frames of one payload, after checking its layout."""
-    frames, reserved, first = BATCH_HEADER.unpack_from(payload)
+    frames, routed, first = BATCH_HEADER.unpack_from(payload)
     assert frames >= 1
-    assert reserved == 0
+    assert routed == 0
     base = BATCH_HEADER.size + frames * FRAME_ENTRY.size
     got, end = [], 0
     for at in range(frames):
@@ -61,3 +62,15 @@ def read(*paths: object, **options: object) -> tuple[list[Got], list[str], dict[
 def pairs(frames: Iterable[Got]) -> list[tuple[int, bytes]]:
     """Return time and bytes only."""
     return [(frame.ts_ns, frame.data) for frame in frames]
+
+
+def routed(ring: Ring) -> list[list[Got]]:
+    """Take the ROUTED records out of a lane's ring, after checking their layout."""
+    consumer, out = Consumer(ring), []
+    while (record := consumer.read(consumer.tail)) is not None:
+        kind, view, position = record
+        frames, flag, first = BATCH_HEADER.unpack_from(view)
+        assert (kind, flag, first) == (KIND_FRAMES, ROUTED, 0)
+        out.append(unpack(BATCH_HEADER.pack(frames, 0, first) + bytes(view[BATCH_HEADER.size :]))[1])
+        consumer.release(position)
+    return out

@@ -1,0 +1,31 @@
+"""C face of the lanes: the batch that is being filled in each frame ring."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from capture.records cimport FrameEntry
+
+
+cdef struct Lane:
+    uint8_t* room          # borrowed: reserved in the lane's ring until `hand_over`; NULL: no batch is open
+    size_t table           # entries that there is room for
+    size_t limit           # bytes of frames that there is room for
+    size_t entries
+    size_t size            # bytes of frames
+    uint64_t since         # how many batches had been handed over when this one was opened
+
+
+cdef class Lanes:
+    cdef list producers        # keeps what `ends` borrows
+    cdef void** ends           # owned array of borrowed Producers
+    cdef Lane* lanes           # owned
+    cdef readonly uint32_t count
+    cdef readonly size_t largest
+    cdef readonly uint64_t records
+    cdef size_t most_frames
+    cdef size_t most_bytes
+    cdef uint8_t* add(self, uint32_t lane, const FrameEntry* like, uint16_t link, size_t size) noexcept nogil
+    cdef void tell_time(self, int64_t ts_ns) noexcept nogil
+    cdef void end_turn(self) noexcept nogil
+    cdef void open(self, uint32_t number, size_t size) noexcept nogil
+    cdef void hand_over(self, uint32_t number) noexcept nogil
+    cdef void hand_over_all(self) noexcept nogil

@@ -1,0 +1,13 @@
+from collections.abc import Sequence
+
+from capture.ring import Ring
+
+LEAST_RECORD: int
+
+class Lanes:
+    count: int
+    largest: int
+    records: int
+    def __init__(self, rings: Sequence[Ring], batch_frames: int, batch_bytes: int) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...

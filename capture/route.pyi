@@ -1,0 +1,6 @@
+from capture.frames import Merger
+from capture.lanes import Lanes
+
+class Route:
+    def send(self, merger: Merger, lanes: Lanes) -> None: ...
+    def finish(self) -> None: ...
