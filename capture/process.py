@@ -1,7 +1,7 @@
-"""The capture process: inputs to frame ring, then out.
+"""The capture process: inputs to the frame ring, or to those of several lanes, then out.
 
-In: a CaptureSpec.  Out: KIND_FRAMES records in its ring, counters, events.  Invariant: the ring is closed
-however it ends, so that the assembler finishes; SIGTERM ends the reading, and what has been read is still
+In: a CaptureSpec.  Out: KIND_FRAMES records in its rings, counters, events.  Invariant: every ring is closed
+however it ends, so that the assemblers finish; SIGTERM ends the reading, and what has been read is still
 written.
 """
 
@@ -13,7 +13,9 @@ from typing import Any
 
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
+from capture.lanes import Lanes
 from capture.ring import Producer, Ring
+from capture.route import Route
 from capture.sources import BATCH_BYTES, BATCH_FRAMES, FrameSource
 from capture.streams import Stop
 
@@ -45,18 +47,22 @@ def _attach(travelled: Any) -> StandardInput:
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """What the capture process is told; `paths` as `capture.sources.expand` gives them."""
+    """What the capture process is told; `paths` as `capture.sources.expand` gives them.
+
+    Without a `route` there is one ring.
+    """
 
     parent: int
     level: int
     events: EventQueue
     counters: Counters
-    ring: Ring
+    rings: tuple[Ring, ...]
     paths: tuple[str, ...]
     batch_frames: int = BATCH_FRAMES
     batch_bytes: int = BATCH_BYTES
     bpf: str | None = None
     stdin: StandardInput = field(default_factory=StandardInput)
+    route: Route | None = None
 
 
 def main(spec: CaptureSpec) -> None:
@@ -67,18 +73,41 @@ def main(spec: CaptureSpec) -> None:
 def _capture(spec: CaptureSpec) -> None:
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    producer = Producer(spec.ring)
+    if spec.route is None:
+        _fill(spec, spec.rings[0], stop)
+    else:
+        _send(spec, spec.route, stop)
+
+
+def _open(spec: CaptureSpec, stop: Stop) -> FrameSource:
+    return FrameSource(
+        spec.paths,
+        batch_frames=spec.batch_frames,
+        batch_bytes=spec.batch_bytes,
+        bpf=spec.bpf,
+        counters=spec.counters,
+        stop=stop,
+        stdin_fd=spec.stdin.fd,
+    )
+
+
+def _fill(spec: CaptureSpec, ring: Ring, stop: Stop) -> None:
+    producer = Producer(ring)
     try:
-        with FrameSource(
-            spec.paths,
-            batch_frames=spec.batch_frames,
-            batch_bytes=spec.batch_bytes,
-            bpf=spec.bpf,
-            counters=spec.counters,
-            stop=stop,
-            stdin_fd=spec.stdin.fd,
-        ) as source:
+        with _open(spec, stop) as source:
             while source.fill(producer):
                 pass
     finally:
         producer.close()
+
+
+def _send(spec: CaptureSpec, route: Route, stop: Stop) -> None:
+    lanes = Lanes(spec.rings, spec.batch_frames, spec.batch_bytes)
+    try:
+        with _open(spec, stop) as source:
+            while source.send(route, lanes):
+                pass
+    finally:
+        route.finish()
+        lanes.close()
+        spec.counters.set("batches", lanes.records)

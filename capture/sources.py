@@ -17,8 +17,10 @@ from capture.counters import Counters
 from capture.errors import MirrorError, SourceError
 from capture.frames import DONE, FULL, Merger
 from capture.inputs import STANDARD_INPUT, Input
+from capture.lanes import Lanes
 from capture.records import CAPTURE_COUNTERS
 from capture.ring import Producer
+from capture.route import Route
 from capture.streams import Stop
 
 BATCH_FRAMES: Final = 2048
@@ -112,6 +114,18 @@ class FrameSource:
             return False
         self._merger.write(producer)
         self.counters.add("batches")
+        return True
+
+    def send(self, route: Route, lanes: Lanes) -> bool:
+        """Send one batch into the lanes of its frames, waiting for room; false at the end.
+
+        What the lanes have not handed over yet waits for more frames, but not for an input that has none.
+        """
+        self._stop.before_waiting = lanes.flush
+        if not self._gather(lanes.largest):
+            return False
+        route.send(self._merger, lanes)
+        self.counters.set("batches", lanes.records)
         return True
 
     def gathered(self) -> Iterator[Merger]:

@@ -9,6 +9,7 @@ import os
 import select
 import stat
 import zlib
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -23,9 +24,13 @@ ZSTD_STEP_BYTES: Final = 1024
 
 
 class Stop:
-    """A wish to stop that also wakes whoever waits for input; may be set from a signal handler."""
+    """A wish to stop that also wakes whoever waits for input; may be set from a signal handler.
+
+    `before_waiting` is called by whoever is about to wait.
+    """
 
     def __init__(self) -> None:
+        self.before_waiting: Callable[[], None] | None = None
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.wished = False
 
@@ -96,6 +101,8 @@ class Plain:
         """Read from the descriptor; a pipe that nobody has opened for writing yet is waited for too."""
         while not self._stop.wished:
             if self._waits and not self._poll([self.fd], 0):
+                if self._stop.before_waiting is not None:
+                    self._stop.before_waiting()
                 self._poll([self.fd, self._stop.fd], None)
                 continue
             try:

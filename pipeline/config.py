@@ -14,6 +14,7 @@ from pipeline.values import read_address, read_duration_s, read_size_bytes
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
+MOST_LANES: Final = 64
 LARGEST_FRAME: Final = 262_144 + 64  # the snap length and the frame's entry in the ring
 
 
@@ -32,6 +33,13 @@ def _check_address(value: str) -> str:
 def _check_target(value: str) -> str:
     if read_address(value)[1] == 0:
         raise ValueError("port 0 cannot be connected to; write the receiver's port")
+    return value
+
+
+def _check_lanes(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
+    if not whole and value != "auto":
+        raise ValueError(f'write a whole number from 1 to {MOST_LANES}, or "auto"')
     return value
 
 
@@ -65,6 +73,9 @@ class PcapInput(Table):
     )
     decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
         default=TUNNELS, description="tunnels that are looked into; `ports` is about what is inside, `filter` is not"
+    )
+    lanes: Annotated[int | Literal["auto"], BeforeValidator(_check_lanes)] = Field(
+        default=1, description='how many assemblers share the connections, each with its own workers; or "auto"'
     )
 
 
@@ -106,14 +117,16 @@ class Assemble(Table):
 class Workers(Table):
     """The processes that serialise and send."""
 
-    count: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="number of worker processes")
+    count: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="number of worker processes, of each lane if there are several"
+    )
 
 
 class Ring(Table):
     """Shared memory between the processes."""
 
     frames: Annotated[Size, Field(ge=2**20, le=LARGEST_RING)] = Field(
-        default=32 * 2**20, description="between capture and assembler"
+        default=32 * 2**20, description="between capture and each assembler"
     )
     messages: Annotated[Size, Field(ge=SMALLEST_MESSAGE_RING, le=LARGEST_RING)] = Field(
         default=16 * 2**20, description="between assembler and each worker"

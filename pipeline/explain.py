@@ -8,6 +8,7 @@ from pathlib import Path
 
 from capture.sources import expand
 from pipeline.config import Config, FileOutput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.lanes import lanes
 from pipeline.values import read_address, write_duration, write_size
 
 LOOPBACK = ("127.", "::1", "localhost")
@@ -21,7 +22,8 @@ def explain(config: Config) -> Iterator[str]:
         yield from _pcap_input(config, config.input)
     count = config.workers.count
     processes = "1 process" if count == 1 else f"{count} processes"
-    yield f"workers  {processes}, each with a ring of {write_size(config.ring.messages)}"
+    of_each = f" in each of {lanes(config)} lanes" if lanes(config) > 1 else ""
+    yield f"workers  {processes}{of_each}, each with a ring of {write_size(config.ring.messages)}"
     for at, output in enumerate(config.output):
         yield f"output {at} {_output(output)}; {_policy(output)}"
     yield "The configuration is valid."
@@ -37,6 +39,8 @@ def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
     yield f"         TCP ports: {ports}" + (f"; and only what matches: {source.filter}" if source.filter else "")
     yield f"         tunnels: {', '.join(source.decapsulate) if source.decapsulate else 'not looked into'}"
     settings = config.assemble
+    if source.lanes != 1:
+        yield f"         {_lanes(config, lanes(config), source.lanes == 'auto')}"
     yield (
         f"messages HTTP/1.x {'requests and responses' if settings.responses else 'requests only'}, "
         f"up to {write_size(settings.max_message)} each, {write_size(settings.memory)} held at most"
@@ -49,6 +53,14 @@ def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
         yield f"         connections of different {' or '.join(settings.separate)} are kept apart"
     if settings.checksums:
         yield "         packets with a wrong checksum are refused"
+
+
+def _lanes(config: Config, count: int, auto: bool) -> str:
+    how = ", as many as this machine has cores for" if auto else ""
+    if count == 1:
+        return f"1 lane{how}"
+    frames, memory = write_size(config.ring.frames), write_size(config.assemble.memory // count)
+    return f"{count} lanes{how}; each takes whole connections, with a ring of {frames} and {memory} held at most"
 
 
 def _tcp_input(source: TcpInput) -> Iterator[str]:

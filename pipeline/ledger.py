@@ -5,7 +5,7 @@ Pure functions: no process, no file, no clock.  Counters that begin with `refuse
 are taken as groups, so that a new reason in a stage needs no change here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,13 +42,14 @@ OUTPUT_LOSSES: Final = ("dropped", "undelivered")
 
 @dataclass(frozen=True)
 class Tally:
-    """The counters of one run, by process; None where a run has no such process."""
+    """The counters of one run, by kind of process, summed over lanes; None where a run has no such process."""
 
     capture: Counts | None = None
     assemble: Counts | None = None
     receiver: Counts | None = None
     workers: Sequence[Counts] = ()
     outputs: Sequence[str] = ()  # what each output is called
+    parts: Mapping[str, Counts] = field(default_factory=dict)  # of `capture` and `assemble`, where there are several
 
     def worker(self, name: str) -> int:
         """Sum one counter over all workers."""
@@ -93,6 +94,8 @@ class Ledger:
         single = {"capture": tally.capture, "assemble": tally.assemble, "receiver": tally.receiver}
         counters: dict[str, Any] = {name: dict(counts) for name, counts in single.items() if counts is not None}
         counters["workers"] = [dict(counts) for counts in tally.workers]
+        if tally.parts:
+            counters["parts"] = {name: dict(counts) for name, counts in tally.parts.items()}
         equations = [
             {
                 "name": each.name,
@@ -104,6 +107,15 @@ class Ledger:
             for each in self.equations
         ]
         return {"closed": self.closed, "loss": self.losses, "equations": equations, "counters": counters}
+
+
+def total(pages: Iterable[Counts]) -> Counts | None:
+    """Sum the counters of processes that do the same work; None if there is none."""
+    summed: dict[str, int] | None = None
+    for page in pages:
+        before = summed or {}
+        summed = {name: before.get(name, 0) + count for name, count in page.items()}
+    return summed
 
 
 def build(tally: Tally) -> Ledger:

@@ -63,8 +63,15 @@ def run(config: Config, telling: Telling) -> int:
 
 def _beginning(config: Config, wiring: Wiring) -> str:
     what = "receiving" if config.input.type == "tcp" else f"reading {', '.join(config.input.path)}"
-    workers = "1 worker" if config.workers.count == 1 else f"{config.workers.count} workers"
-    return f"{what}; {workers}; to {', '.join(wiring.outputs)}"
+    kinds = [stage.kind for stage in wiring.stages]
+    parts = [_several(kinds.count("worker"), "worker")]
+    if kinds.count("assembler") > 1:
+        parts.insert(0, _several(kinds.count("assembler"), "lane"))
+    return f"{what}; {'; '.join(parts)}; to {', '.join(wiring.outputs)}"
+
+
+def _several(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 class Watch:

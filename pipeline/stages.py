@@ -1,15 +1,19 @@
 """From a configuration to the stages of a run: what each process is given.
 
 In: a `Config`.  Out: a `Wiring`, its stages in the order in which they start, consumers before producers.
-Invariant: every ring has one writing and one reading stage.
+Invariant: every ring has one writing and one reading stage.  A lane is a frame ring, its assembler and their
+workers, which are numbered through all lanes.
 """
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import assemble.process
 import capture.process
 import emit.worker
+from assemble.route import FlowRoute
 from assemble.settings import Settings
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.child import EventQueue
@@ -19,23 +23,28 @@ from capture.ring import Ring
 from capture.sources import expand
 from emit.records import RECEIVER_COUNTERS, OutputSpec, ReceiverSpec, WorkerSpec, worker_counters
 from pipeline.config import Assemble, Config, FileOutput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.lanes import lanes
 from pipeline.values import read_address
 from pipeline.wiring import Stage, Wiring
 
 
 def wire(config: Config, level: int) -> Wiring:
     """Make everything that the processes of a run share; raises `MirrorError` if an input is not there."""
-    rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(config.workers.count)}
+    count = lanes(config)
+    rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(count * config.workers.count)}
     messages = tuple(rings.values())
-    stages = [_worker(config, level, at, ring) for at, ring in enumerate(messages)]
+    stages = [_worker(config, level, at, len(messages), ring) for at, ring in enumerate(messages)]
     if isinstance(config.input, TcpInput):
         stages.append(_receiver(config.input, level, messages))
     else:
         paths = expand(config.input.path)
-        frames = Ring.create(config.ring.frames)
-        stages.append(_assembler(config, config.input, level, frames, messages))
-        stages.append(_capture(config, config.input, level, frames, paths))
-        rings = {"frame ring": frames, **rings}
+        names = [f" {lane}" for lane in range(count)] if count > 1 else [""]
+        frames = {f"frame ring{name}": Ring.create(config.ring.frames) for name in names}
+        chosen = settings(config.assemble, config.input)
+        stages += _assemblers(names, level, chosen, tuple(frames.values()), messages)
+        route = FlowRoute(chosen, count) if count > 1 else None
+        stages.append(_capture(config, config.input, level, tuple(frames.values()), paths, route))
+        rings = frames | rings
     return Wiring(tuple(stages), rings, tuple(label(output) for output in config.output))
 
 
@@ -46,14 +55,14 @@ def label(output: Output) -> str:
     return f"file {output.path}" if isinstance(output, FileOutput) else output.type
 
 
-def _worker(config: Config, level: int, index: int, ring: Ring) -> Stage:
+def _worker(config: Config, level: int, index: int, workers: int, ring: Ring) -> Stage:
     outputs = tuple(_output(at, output) for at, output in enumerate(config.output))
     events, counters = EventQueue(), Counters(worker_counters(len(outputs)))
     spec = WorkerSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
-        index=index, workers=config.workers.count, outputs=outputs,
+        index=index, workers=workers, outputs=outputs,
     )  # fmt: skip
-    return Stage(f"worker {index}", emit.worker.main, spec, events, counters)
+    return Stage(f"worker {index}", emit.worker.main, spec, events, counters, reads=(ring,))
 
 
 def _output(index: int, output: Output) -> OutputSpec:
@@ -73,13 +82,24 @@ def _output(index: int, output: Output) -> OutputSpec:
     return OutputSpec(**common)
 
 
-def _assembler(config: Config, source: PcapInput, level: int, ring: Ring, outputs: tuple[Ring, ...]) -> Stage:
+def _assemblers(
+    names: list[str], level: int, chosen: Settings, frames: tuple[Ring, ...], messages: tuple[Ring, ...]
+) -> Iterator[Stage]:
+    """Yield the assembler of each lane, with its share of the message rings and of the memory."""
+    share = replace(chosen, memory=chosen.memory // len(names))
+    workers = len(messages) // len(names)
+    for lane, name in enumerate(names):
+        outputs = messages[lane * workers : (lane + 1) * workers]
+        yield _assembler(f"assembler{name}", level, share, frames[lane], outputs)
+
+
+def _assembler(name: str, level: int, chosen: Settings, ring: Ring, outputs: tuple[Ring, ...]) -> Stage:
     events, counters = EventQueue(), Counters(ASSEMBLE_COUNTERS)
     spec = assemble.process.AssembleSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
-        outputs=outputs, settings=settings(config.assemble, source),
+        outputs=outputs, settings=chosen,
     )  # fmt: skip
-    return Stage("assembler", assemble.process.main, spec, events, counters, writes=outputs)
+    return Stage(name, assemble.process.main, spec, events, counters, writes=outputs, reads=(ring,))
 
 
 def settings(chosen: Assemble, source: PcapInput) -> Settings:
@@ -93,13 +113,23 @@ def settings(chosen: Assemble, source: PcapInput) -> Settings:
     )  # fmt: skip
 
 
-def _capture(config: Config, source: PcapInput, level: int, ring: Ring, paths: tuple[str, ...]) -> Stage:
+def _capture(
+    config: Config,
+    source: PcapInput,
+    level: int,
+    rings: tuple[Ring, ...],
+    paths: tuple[str, ...],
+    route: FlowRoute | None,
+) -> Stage:
     events, counters = EventQueue(), Counters(CAPTURE_COUNTERS)
     spec = capture.process.CaptureSpec(
-        parent=os.getpid(), level=level, events=events, counters=counters, ring=ring, paths=paths,
-        batch_frames=config.ring.batch_frames, batch_bytes=config.ring.batch_bytes, bpf=source.filter,
+        parent=os.getpid(), level=level, events=events, counters=counters, rings=rings, paths=paths,
+        batch_frames=config.ring.batch_frames, batch_bytes=config.ring.batch_bytes, bpf=source.filter, route=route,
     )  # fmt: skip
-    return Stage("capture", capture.process.main, spec, events, counters, writes=(ring,), source=True)
+    return Stage(
+        "capture", capture.process.main, spec, events, counters, writes=rings, source=True,
+        assembled=None if route is None else route.page,
+    )  # fmt: skip
 
 
 def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:

@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -65,6 +65,7 @@ class Supervisor:
         self.children: list[Child] = []
         self.noted: list[int] = []
         self.acted = 0  # of the noted signals
+        self.failed = False  # a child has ended badly: no source takes any more input
         self.deadline_s: float | None = None
         self.asked_s = 0.0  # when the sources were last asked to stop
 
@@ -130,11 +131,12 @@ class Supervisor:
 
     def _bury(self, child: Child, code: int) -> None:
         """Deal with a child that did not end well: note why, let those behind it finish what is there."""
-        asked = child.stage.source and self.outcome.stopped_by is not None and code == -signal.SIGTERM
+        asked = child.stage.source and self._stopping() and code == -signal.SIGTERM
         if not child.killed and not asked:
             self.outcome.fail(_why(child, code), _exit_code(child, code))
+            self.failed = True
             if not child.stage.source:
-                self._kill(before=child)
+                self._kill(self.wiring.feeding(child.stage))
                 self._set_deadline()
         for ring in child.stage.writes:
             Producer(ring).close()  # on behalf of the dead: nobody else writes there
@@ -154,11 +156,15 @@ class Supervisor:
         if self.deadline_s is not None and now_s >= self.deadline_s:
             self._abort(f"not drained within {self.drain_s:g} s", 1)
         # Asked again and again: the first time may have been before the source was ready to hear it.
-        if self.outcome.stopped_by and now_s - self.asked_s >= 0.5:
+        if self._stopping() and now_s - self.asked_s >= 0.5:
             self.asked_s = now_s
             for child in self.children:
                 if child.stage.source and not child.reaped:
                     child.process.terminate()
+
+    def _stopping(self) -> bool:
+        """Whether the sources are to take no more input."""
+        return self.failed or self.outcome.stopped_by is not None
 
     def _set_deadline(self) -> None:
         if self.deadline_s is None:
@@ -169,20 +175,18 @@ class Supervisor:
             return
         in_flight = self.wiring.in_flight() or "nothing in the rings"
         self.outcome.fail(f"{why}; in flight: {in_flight}", exit_code)
-        self._kill()
+        self._kill(self.wiring.stages)
 
-    def _kill(self, before: Child | None = None) -> None:
-        """Kill every child, or those that feed `before`: they could not go on without it."""
-        feeding = self.children.index(before) if before is not None else -1
-        for at, child in enumerate(self.children):
-            feeds = at > feeding and (before is None or bool(child.stage.writes))
-            if feeds and not child.reaped:
+    def _kill(self, stages: Sequence[Stage]) -> None:
+        """Kill the children that run these stages."""
+        for child in self.children:
+            if child.stage in stages and not child.reaped:
                 child.killed = True
                 child.process.kill()
 
     def _kill_all(self) -> None:
         living = [child for child in self.children if not child.reaped]
-        self._kill()
+        self._kill(self.wiring.stages)
         for child in living:
             child.process.join()
             child.reader.finish(killed=True)

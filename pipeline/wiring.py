@@ -1,6 +1,7 @@
 """What the supervisor knows of a run: processes to start, and the rings and counters between them.
 
 In: what `pipeline.stages` made from the configuration.  Out: counters and ring levels, readable at any time.
+Of every kind of process there may be several; a name is the kind, and a number if there are.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
-from pipeline.ledger import Tally
+from pipeline.ledger import Counts, Tally, total
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,18 @@ class Stage:
     counters: Counters
     writes: tuple[Ring, ...] = ()
     source: bool = False  # SIGTERM makes it stop taking input
+    reads: tuple[Ring, ...] = ()
+    assembled: Counters | None = None  # what it does in an assembler's place: counters as of one
+
+    @property
+    def kind(self) -> str:
+        """What it is, whatever its number."""
+        return self.name.split()[0]
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """All stages of one run, and the rings between them by name."""
+    """All stages of one run, consumers before producers, and the rings between them by name."""
 
     stages: tuple[Stage, ...]
     rings: dict[str, Ring]
@@ -36,9 +44,28 @@ class Wiring:
 
     def tally(self) -> Tally:
         """Read every counter page as it stands now."""
-        pages = {stage.name: stage.counters.as_dict() for stage in self.stages}
-        workers = [page for name, page in pages.items() if name.startswith("worker")]
-        return Tally(pages.get("capture"), pages.get("assembler"), pages.get("receiver"), workers, self.outputs)
+        captures, assemblers = self._pages("capture"), self._pages("assembler")
+        several = len(assemblers) > 1
+        for stage in self.stages:
+            if stage.assembled is not None:
+                assemblers[f"{stage.name} as assembler"] = stage.assembled.as_dict()
+        parts = captures | assemblers if several else {}
+        return Tally(
+            total(captures.values()), total(assemblers.values()), total(self._pages("receiver").values()),
+            tuple(self._pages("worker").values()), self.outputs, parts,
+        )  # fmt: skip
+
+    def _pages(self, kind: str) -> dict[str, Counts]:
+        return {stage.name: stage.counters.as_dict() for stage in self.stages if stage.kind == kind}
+
+    def feeding(self, stage: Stage) -> list[Stage]:
+        """Return the stages that could not go on if this one read no more: those that feed it, by way of others too."""
+        found, read = [], set(stage.reads)
+        for each in self.stages:
+            if read & set(each.writes):
+                found.append(each)
+                read |= set(each.reads)
+        return found
 
     def in_flight(self) -> str:
         """Say what lies in the rings, in words; empty if nothing does."""

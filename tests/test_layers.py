@@ -49,6 +49,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.receiver": "the listening socket and its connections",
     "emit.stdout": "standard output",
     "emit.worker": "waits for rings and sockets, and has the clock for its outputs",
+    "pipeline.lanes": "the cores that this process may use",
     "pipeline.run": "one whole run: clock and standard output",
     "pipeline.stages": "this process's number, for its children",
     "pipeline.supervisor": "processes, signals, deadlines",

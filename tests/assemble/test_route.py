@@ -17,8 +17,10 @@ from talks import CLIENT, SERVER, START_NS, Talk, assembled
 from test_envelopes import enveloped, in_fragments, ip_packet
 
 from assemble import Message, Settings
+from assemble.assembler import Assembler
 from assemble.route import FlowRoute, lane_of
 from capture.counters import Counters
+from capture.records import BATCH_HEADER, FRAME_ENTRY, LINK_CLOCK, LINK_MADE, ROUTED
 
 LANES = (1, 2, 3, 5)
 
@@ -161,6 +163,26 @@ def test_a_route_travels_to_a_child_by_its_settings():
     assert child.exitcode == 0
     assert isinstance(route.page, Counters)
     assert route.page["refused_not_ip"] == 3
+
+
+def made(size: int, link: int = LINK_MADE) -> bytes:
+    """Lay out a record of a lane with one entry that is not a frame."""
+    return BATCH_HEADER.pack(1, ROUTED, 0) + FRAME_ENTRY.pack(START_NS, 0, size, 0, link, 0) + bytes(size)
+
+
+@pytest.mark.parametrize("size", [0, 10, 200])
+def test_a_decoded_segment_that_cannot_be_is_refused(size):
+    """Its length is said twice: nothing is read outside of the record."""
+    with pytest.raises(ValueError, match="points outside"):
+        Assembler(Settings()).feed_batch(made(size))
+
+
+def test_a_clock_entry_is_no_frame():
+    """It ends no flow's books: nothing was captured there."""
+    assembler = Assembler(Settings())
+    assembler.feed_batch(made(0, LINK_CLOCK))
+    assembler.finish()
+    assert not any(assembler.page.as_dict().values())
 
 
 def test_no_lane_at_all_is_refused():

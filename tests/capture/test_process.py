@@ -39,7 +39,7 @@ class Run:
             20,
             self.events,
             self.counters,
-            self.ring,
+            (self.ring,),
             tuple(str(path) for path in paths),
             **options,
         )
@@ -203,7 +203,7 @@ from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 
 counters, ring = Counters(CAPTURE_COUNTERS), Ring.create(1 << 22)
-spec = CaptureSpec(os.getpid(), 20, EventQueue(), counters, ring, ("-",))
+spec = CaptureSpec(os.getpid(), 20, EventQueue(), counters, (ring,), ("-",))
 process = multiprocessing.get_context("spawn").Process(target=main, args=(spec,))
 process.start()
 process.join(60)

@@ -183,3 +183,25 @@ def test_a_read_error_is_a_fault():
     assert plain.read(10) == b""
     assert plain.fault == "Is a directory"
     os.close(fd)
+
+
+def test_whoever_is_about_to_wait_says_so_first_and_does_not_when_there_is_something():
+    """What was gathered so far must not wait with him; to say it for every read would undo the gathering."""
+    reading, writing = os.pipe()
+    stop = Stop()
+    said = []
+
+    def before_waiting() -> None:
+        said.append(len(said))
+        os.write(writing, b"later")
+
+    stop.before_waiting = before_waiting
+    plain = Plain(reading, stop)
+    os.write(writing, b"now")
+    assert plain.read(100) == b"now"
+    assert said == []
+    assert plain.read(100) == b"later"
+    assert said == [0]
+    for fd in (reading, writing):
+        os.close(fd)
+    stop.close()

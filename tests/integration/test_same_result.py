@@ -1,4 +1,5 @@
-"""One traffic, one result: from files, over TCP, from the library; with any number of workers, any ring, any batch.
+"""One traffic, one result: from files, over TCP, from the library; with any number of lanes and
+workers, any ring, any batch.
 
 Real captures are run together, as many as share no connection, merged by time: each group is one run.
 """
@@ -24,6 +25,9 @@ VARIANTS = {
         "ring.batch_frames=1",
     ),
     "four-workers-odd-batches": ("workers.count=4", "ring.batch_frames=7", "ring.batch_bytes='16KiB'"),
+    "two-lanes-two-workers": ("input.lanes=2", "workers.count=2"),
+    "three-lanes-odd-batches": ("input.lanes=3", "ring.batch_frames=7", "ring.batch_bytes='16KiB'"),
+    "five-lanes": ("input.lanes=5",),
 }  # fmt: skip
 
 

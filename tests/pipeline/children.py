@@ -45,6 +45,27 @@ def read_all(spec: FakeSpec) -> None:
     run_child(body, spec.events, spec.parent)
 
 
+def pass_on(spec: FakeSpec) -> None:
+    """Pass every record of one ring on to another until it is closed, and close that."""
+
+    def body() -> None:
+        assert spec.reads is not None
+        assert spec.writes is not None
+        consumer, producer = Consumer(spec.reads), Producer(spec.writes)
+        while True:
+            closed = consumer.closed
+            while (found := consumer.read(consumer.tail)) is not None:
+                producer.put(KIND, bytes(found[1]))
+                consumer.release(found[2])
+                spec.counters.add("seen")
+            if closed:
+                break
+            consumer.wait(consumer.tail)
+        producer.close()
+
+    run_child(body, spec.events, spec.parent)
+
+
 def write_some(spec: FakeSpec) -> None:
     """Write ten records, say so, and end."""
 

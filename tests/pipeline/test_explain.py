@@ -47,6 +47,18 @@ def test_what_is_kept_apart_verified_or_left_closed_is_said(monkeypatch, tmp_pat
     assert "packets with a wrong checksum are refused" in said
 
 
+def test_lanes_are_said_with_what_each_of_them_has(monkeypatch, tmp_path):
+    """What is divided, and how many processes that makes."""
+    monkeypatch.chdir(tmp_path)
+    write_pcap(tmp_path / "a.pcap", exchanges(1))
+    text = '[input]\ntype = "pcap"\npath = "a.pcap"\nlanes = %s\n[workers]\ncount = 2\n[[output]]\ntype = "null"\n'
+    said = words(text % 4)
+    assert "4 lanes; each takes whole connections, with a ring of 32MiB and 128MiB held at most" in said
+    assert "2 processes in each of 4 lanes" in said
+    assert "as many as this machine has cores for" in words(text % '"auto"')
+    assert "lane" not in words(text % 1)
+
+
 def test_a_file_that_exists_is_appended_to(monkeypatch, tmp_path):
     """Nothing is truncated: whoever expects a new file should know."""
     monkeypatch.chdir(tmp_path)

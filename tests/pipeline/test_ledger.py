@@ -128,6 +128,15 @@ def test_the_json_form_holds_all_that_was_counted():
     assert [each["messages_taken"] for each in form["counters"]["workers"]] == [10, 10]
 
 
+def test_several_lanes_are_summed_and_the_json_form_has_the_parts():
+    """The keys of a run with one lane stand for all lanes; what each did is there for who looks for it."""
+    assert ledger.total([{"a": 1, "b": 2}, {"a": 10, "b": 20}]) == {"a": 11, "b": 22}
+    assert ledger.total([]) is None
+    assert "parts" not in ledger.build(RUN).as_json()["counters"]
+    form = ledger.build(replace(RUN, parts={"assembler 0": {"a": 1}})).as_json()
+    assert form["counters"]["parts"] == {"assembler 0": {"a": 1}}
+
+
 @given(st.integers(0, 2**40), st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 2**40)))
 def test_an_equation_closes_exactly_when_nothing_is_in_flight(left, right):
     """Totals up to any size; Python's integers do not wrap."""

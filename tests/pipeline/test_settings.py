@@ -91,6 +91,13 @@ def test_what_is_not_toml_is_told_in_the_words_of_the_parser():
             "workers.count: true is not possible; write a whole number",
         ),
         (PCAP + NULL + "[workers]\ncount = 0\n", "workers.count: 0 is not possible; write at least 1"),
+        *[
+            (
+                PCAP + f"lanes = {value}\n" + NULL,
+                f'input.lanes: {value} is not possible; write a whole number from 1 to 64, or "auto"',
+            )
+            for value in ("0", "65", "true", "1.5", '"many"')
+        ],
         (
             PCAP + NULL + "[assemble]\nresponses = 1\n",
             "assemble.responses: 1 is not possible; write true or false",

@@ -42,6 +42,36 @@ def test_every_ring_has_one_writer_and_one_reader(reading):
     assert wiring.rings["message ring 1"].capacity >= 8 * 2**20
 
 
+def test_each_lane_has_its_own_rings_assembler_and_workers(reading):
+    """Nothing between two lanes is shared, so nothing needs a lock; only the reader feeds them all."""
+    wiring = wire(parse(reading.replace("ports", "lanes = 3\nports"), "m.toml"), logging.INFO)
+    *rest, capture = wiring.stages
+    workers, assemblers = rest[:6], rest[6:]
+    assert [each.name for each in workers] == [f"worker {at}" for at in range(6)]
+    assert [(each.spec.index, each.spec.workers) for each in workers] == [(at, 6) for at in range(6)]
+    assert [each.name for each in assemblers] == ["assembler 0", "assembler 1", "assembler 2"]
+    assert capture.writes == capture.spec.rings == tuple(each.spec.ring for each in assemblers)
+    for lane, each in enumerate(assemblers):
+        assert each.writes == tuple(worker.spec.ring for worker in workers[2 * lane : 2 * lane + 2])
+        assert each.spec.settings.memory == 7 * 2**20 // 3
+        assert each.spec.settings.ports == (81,)
+    assert list(wiring.rings) == [f"frame ring {at}" for at in range(3)] + [f"message ring {at}" for at in range(6)]
+    assert len({id(ring) for ring in wiring.rings.values()}) == 9
+    assert capture.assembled is capture.spec.route.page
+    assert capture.spec.route.settings.memory == 7 * 2**20
+
+
+def test_every_stage_says_which_rings_it_reads(reading):
+    """The supervisor asks who feeds whom."""
+    for lanes in (1, 2):
+        wiring = wire(parse(reading.replace("ports", f"lanes = {lanes}\nports"), "m.toml"), logging.INFO)
+        read = [ring for each in wiring.stages for ring in each.reads]
+        written = [ring for each in wiring.stages for ring in each.writes]
+        assert len(read) == len(set(read)) == len(wiring.rings)
+        assert set(read) == set(written) == set(wiring.rings.values())
+        assert wiring.feeding(wiring.stages[0]) == [wiring.stages[2 * lanes], wiring.stages[-1]]
+
+
 def test_every_setting_of_assembly_and_capture_arrives(reading):
     """A key that is accepted and not obeyed is worse than an unknown one."""
     *_, assembler, capture = wire(parse(reading, "m.toml"), logging.DEBUG).stages

@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from capture.child import EventQueue
 from capture.counters import Counters
-from capture.ring import Ring
+from capture.ring import Producer, Ring
 from pipeline.supervisor import Outcome, Supervisor
 from pipeline.wiring import Stage, Wiring
 from tests.pipeline import children
@@ -27,7 +28,8 @@ def stage(
     events, counters = EventQueue(), Counters(("seen",))
     spec = FakeSpec(events, counters, reads, writes, os.getpid())
     written = () if writes is None else (writes,)
-    return Stage(name, target, spec, events, counters, written, source=writes is not None and reads is None)
+    read = () if reads is None else (reads,)
+    return Stage(name, target, spec, events, counters, written, source=writes is not None and reads is None, reads=read)
 
 
 def wiring(consumer: Callable[[FakeSpec], None], source: Callable[[FakeSpec], None]) -> Wiring:
@@ -110,6 +112,38 @@ def test_a_killed_consumer_ends_the_run_with_its_name_and_signal():
     outcome = supervise(wiring(children.die, children.write_until_told))
     assert outcome.exit_code == 1
     assert outcome.errors == ["worker 0 was killed by SIGKILL"]
+
+
+def test_a_lane_whose_assembler_dies_ends_the_run_and_the_other_lane_finishes():
+    """What feeds the dead cannot go on; what feeds somebody else still has frames to assemble."""
+    frames, messages = [Ring.create(RING_BYTES) for _ in range(2)], Ring.create(RING_BYTES)
+    Producer(frames[1]).put(children.KIND, b"frames that were there")
+    source = stage("capture", children.write_until_told, writes=frames[0])
+    stages = (
+        stage("worker 1", children.read_all, reads=messages),
+        stage("assembler 0", children.die, reads=frames[0]),
+        stage("assembler 1", children.pass_on, reads=frames[1], writes=messages),
+        replace(source, writes=tuple(frames)),
+    )
+    run = Wiring(stages, {}, ())
+    outcome = supervise(run)
+    assert outcome.errors == ["assembler 0 was killed by SIGKILL"]
+    assert (seen(run)["assembler 1"], seen(run)["worker 1"]) == (1, 1)
+
+
+def test_a_source_that_dies_stops_the_other_sources():
+    """A run with an error in it ends, and does not go on with part of the traffic."""
+    rings = [Ring.create(RING_BYTES) for _ in range(2)]
+    stages = (
+        stage("worker 0", children.read_all, reads=rings[0]),
+        stage("worker 1", children.read_all, reads=rings[1]),
+        stage("capture 0", children.die, writes=rings[0]),
+        stage("capture 1", children.write_until_told, writes=rings[1]),
+    )
+    run = Wiring(stages, {}, ())
+    outcome = supervise(run)
+    assert outcome.errors == ["capture 0 was killed by SIGKILL"]
+    assert seen(run)["worker 1"] == seen(run)["capture 1"]
 
 
 def test_a_killed_source_lets_the_rest_finish_what_is_there():
