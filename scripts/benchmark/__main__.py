@@ -16,7 +16,7 @@ from scripts.benchmark import charts, costs, flame, latency, memory, ratios, res
 from scripts.benchmark.paths import FOLDER, PATHS, Note
 from scripts.benchmark.recording import capture
 from scripts.benchmark.results import Row
-from scripts.benchmark.shapes import catalogue, generated
+from scripts.benchmark.shapes import PASSING, catalogue, generated
 
 PARTS: Final = {
     "startup": "From the shell to the prompt",
@@ -53,7 +53,7 @@ class Bench:
                 size = file.stat().st_size / 2**20
                 print(f"{file}: {size:,.0f} MiB, {note['messages'] // 2:,} exchanges by nginx's count")
         if "shapes" in parts:
-            for name in catalogue(self.quick):
+            for name in catalogue(self.quick).keys() - {PASSING}:
                 generated(FOLDER, name, self.quick)
 
     def main(self) -> list[Row]:

@@ -5,6 +5,7 @@ Nothing is left running; nginx gets a configuration of its own and a free port.
 """
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 from scripts.benchmark.processes import wait_for
 
 CONNECTIONS = 16
+FIRST_BURST_S = 2
 LONGEST_BURST_S = 10
 BUFFER_KIB = 512 * 1024
 NGINX = """
@@ -81,7 +83,7 @@ def record(path: Path, exchanges: int) -> dict[str, int]:
     """Record at least so many exchanges; returns what nginx and wrk counted, and which port was served."""
     port, status = free_port(), free_port()
     counted = bursts = 0
-    burst_s = LONGEST_BURST_S if exchanges > 200_000 else 2
+    burst_s = FIRST_BURST_S
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder, "nginx.conf")
         conf.write_text(NGINX.format(dir=folder, port=port, status=status))
@@ -100,7 +102,10 @@ def record(path: Path, exchanges: int) -> dict[str, int]:
                         capture_output=True, text=True, check=True,
                     )  # fmt: skip
                     bursts += 1
-                    counted += int(re.search(r"(\d+) requests in", wrk.stdout)[1])
+                    found = int(re.search(r"(\d+) requests in", wrk.stdout)[1])
+                    counted += found
+                    left_s = (exchanges - counted) * burst_s / max(1, found)  # at the rate of this burst
+                    burst_s = min(LONGEST_BURST_S, max(1, math.ceil(left_s)))
                     wait_for("writing the capture", lambda: settled(path), 120)
             served = requests_served(status) - 1  # one of them asked for this
             dropped = int(re.search(r"(\d+) packets dropped by kernel", log.read_text())[1])
