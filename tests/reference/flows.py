@@ -36,8 +36,12 @@ class Half:
         seq = segment.seq + 1 if segment.syn else segment.seq
         if not self.placed:
             return 0
-        offset, last = self.placed[-1]
+        offset, last = self.newest()
         return offset + distance(last.seq + 1 if last.syn else last.seq, seq)
+
+    def newest(self) -> tuple[int, Segment]:
+        """Give the last segment seen and its offset; a RST, which may be forged anywhere, only if there is no other."""
+        return next((seen for seen in reversed(self.placed) if not seen[1].rst), self.placed[-1])
 
     def add(self, segment: Segment) -> None:
         """Take a segment of this half."""
@@ -134,7 +138,7 @@ class Stream:
     def _acknowledged(half: Half, peer: Half, base: int) -> int:
         if not half.placed:
             return 0
-        at, last = half.placed[-1]
+        at, last = half.newest()
         acks = (segment.ack for _, segment in peer.placed if segment.has_ack)
         ends = (at + distance(last.seq + last.syn, ack) - base for ack in acks)
         return max((end for end in ends if end < WILD_BYTES), default=0)
