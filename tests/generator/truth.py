@@ -299,16 +299,18 @@ def compare_side(name: str, want: list[Wanted], have: list[Message]) -> list[str
 def ambiguous(line: Line, seen: dict[bool, Seen]) -> bool:
     """Tell whether a client that pipelines told a number of its own with a request where another one's response starts.
 
-    A client that waits tells the number at which its request's response starts, so this looks like that one.
+    A client that waits tells the number at which its request's response starts, so this looks like that one.  Requests
+    that the server had not received when it sent the response do not show what the client does.
     """
-    told: dict[int, list[int]] = defaultdict(list)
+    told: dict[int, list[Spoken]] = defaultdict(list)
     for r in found(line, CLIENT, seen[CLIENT]) if line.talk.pipelined else ():
-        told[seen[CLIENT].carriers(r.start, r.start + 1)[0].passing.ack].append(r.exchange)
-    return any(
-        len(told[m.start]) == 1 and told[m.start] != [m.exchange]
-        for m in line.talk.spoken
-        if m.side is SERVER and m.start in told
-    )
+        told[seen[CLIENT].carriers(r.start, r.start + 1)[0].passing.ack].append(r)
+    for m in found(line, SERVER, seen[SERVER]) if told else ():
+        received = seen[SERVER].carriers(m.start, m.start + 1)[0].passing.ack
+        asked = [r.exchange for r in told[m.start] if r.start < received]
+        if len(asked) == 1 and asked != [m.exchange]:
+            return True
+    return False
 
 
 def check_ids(line: Line, seen: dict[bool, Seen], pairs: list[tuple[Spoken, Message]]) -> list[str]:
