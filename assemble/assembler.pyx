@@ -13,11 +13,12 @@ from assemble.decode cimport Decoder, Packet
 from assemble.http1 cimport Http1Framer
 from assemble.links cimport LINK_ETHERNET, is_rare
 from assemble.reassembly cimport Reassembler
+from assemble.selection cimport Selection
 from assemble.sink cimport BufferSink, MessageSink
 from assemble.tally cimport Tally, count
 from capture.counters cimport Counters
 from capture.frames cimport Merger, Segment
-from capture.records cimport KIND_FRAMES, LINK_CLOCK, LINK_MADE, BatchHeader, FrameEntry
+from capture.records cimport KIND_CLOCK, KIND_FRAMES, LINK_CLOCK, LINK_MADE, BatchHeader, FrameEntry
 from capture.ring cimport HEADER_BYTES, Consumer, RecordHeader
 
 from assemble.rare import strip
@@ -47,9 +48,8 @@ cdef class Assembler:
         self.reassembler = Reassembler(
             self.framer, round(settings.gap_timeout_s * 1e9), round(settings.idle_timeout_s * 1e9), settings.memory)
         self.reassembler.tally = self.tally
-        self.any_port = not settings.ports
-        for port in settings.ports:
-            self.watched[<uint16_t>port] = 1
+        self.select(settings)
+        self.selected_anew = False
 
     cdef void take_frame(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns) noexcept nogil:
         """Decode one frame, count it as decoded or refused, and put its packet with those for `take_ready`."""
@@ -72,12 +72,19 @@ cdef class Assembler:
             self.take_ready()     # what was joined from fragments is there until the next frame
 
     cdef inline void take_packet(self, Packet* packet) noexcept nogil:
-        """Take the packet in the first free place of `ready`, if it is of a port that is watched."""
-        if not (self.any_port or self.watched[packet.sport] or self.watched[packet.dport]):
+        """Take the packet in the first free place of `ready`, if it is wanted."""
+        cdef Tally verdict
+        if not self.selection.on_port(packet):
             count(self.tally, Tally.refused_port, 1)
             return
-        count(self.tally, Tally.frames_decoded, 1)
         self.reassembler.table.aim(packet)
+        verdict = self.selection.judge(packet)
+        if verdict != Tally.frames_decoded and not (
+                verdict == Tally.refused_sampled and self.selected_anew
+                and self.reassembler.table.find(packet) != NULL):
+            count(self.tally, verdict, 1)
+            return
+        count(self.tally, Tally.frames_decoded, 1)
         self.ready_count += 1
         if self.ready_count == AHEAD:
             self.take_ready()
@@ -99,6 +106,21 @@ cdef class Assembler:
         self.take_ready()
         self.reassembler.tick(ts_ns)
         self.decoder.fragments.tick(ts_ns)
+
+    cdef void pass_time(self, int64_t ts_ns) noexcept nogil:
+        """Look at the timers if it is time, though no frame came."""
+        if is_due(&self.tick_ns, ts_ns):
+            self.tick(ts_ns)
+            self.sink.publish()
+
+    cdef bint take_clock(self, const uint8_t* clock, size_t size) noexcept nogil:
+        """Take a KIND_CLOCK payload; False if it is too short to be one."""
+        cdef int64_t ts_ns
+        if size < sizeof(ts_ns):
+            return False
+        memcpy(&ts_ns, clock, sizeof(ts_ns))
+        self.pass_time(ts_ns)
+        return True
 
     cdef bint take_routed(self, const uint8_t* data, size_t size, uint16_t link, int64_t ts_ns) noexcept nogil:
         """Take what a route has put between the frames of its lanes; False if it cannot be."""
@@ -208,11 +230,22 @@ cdef class Assembler:
                     break
                 if record.kind == KIND_FRAMES:
                     valid = self.take_batch(<const uint8_t*>record + HEADER_BYTES, record.length - HEADER_BYTES)
+                elif record.kind == KIND_CLOCK:
+                    valid = self.take_clock(<const uint8_t*>record + HEADER_BYTES, record.length - HEADER_BYTES)
                 consumer.release_to(position)
         self.check()
         if not valid:
             raise MirrorError("assembler: a record of the frame ring is damaged")
         return position
+
+    def select(self, settings):
+        """Take other packets from now on: ports, hosts, direction, exclusions and sample of these settings.
+
+        A connection that a smaller sample would leave out is still followed to its end; `direction` is about those
+        that are new.
+        """
+        self.selection = self.reassembler.selection = Selection(settings)
+        self.selected_anew = True
 
     def finish(self):
         """End every flow: whatever is complete goes out whole, the rest as incomplete."""

@@ -124,6 +124,7 @@ cdef struct Flow:
     uint16_t named          # Tally: the other protocol that it speaks; 0: none is known
     uint8_t one_sided       # nobody waits for the other direction any more
     uint8_t closing         # on the closing list
+    uint8_t left_out        # not wanted, for who opened it
     int64_t last_ns         # last packet
     int64_t queued_ns       # its place in the idle list: at most last_ns
     Flow* before            # idle list or closing list

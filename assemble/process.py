@@ -5,14 +5,19 @@ held here; the message rings are closed when the frame ring has ended, whatever 
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from assemble.assembler import Assembler
 from assemble.settings import Settings
 from assemble.sink import RingSink
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
+from capture.orders import Orders
 from capture.ring import Consumer, Ring
+
+LOOK_ROUNDS: Final = 64
+"""A busy assembler looks at its orders after so many batches, an idle one each time that it wakes up."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class AssembleSpec:
     outputs: tuple[Ring, ...]
     settings: Settings
     level: int = logging.INFO
+    orders: Orders | None = None  # changes of the settings' selection
 
 
 def main(spec: AssembleSpec) -> None:
@@ -39,13 +45,26 @@ def assemble(spec: AssembleSpec) -> None:
     assembler = Assembler(spec.settings, sink, spec.counters)
     consumer = Consumer(spec.ring)
     position = consumer.tail
+    rounds = 0
     try:
         while True:
             ended = consumer.closed
-            if consumer.wait(position):
+            came = consumer.wait(position)
+            if came:
                 position = assembler.feed_ring(consumer, position)
             elif ended:
                 break
+            rounds += 1
+            if spec.orders is not None and (rounds % LOOK_ROUNDS == 0 or not came):
+                _obey(spec.orders, spec.settings, assembler)
         assembler.finish()
     finally:
         sink.close()
+
+
+def _obey(orders: Orders, settings: Settings, assembler: Assembler) -> None:
+    """Select other packets, if that was ordered."""
+    order = orders.take()
+    if order is not None:
+        changes: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in order.items()}
+        assembler.select(replace(settings, **changes))

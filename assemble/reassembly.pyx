@@ -70,6 +70,9 @@ cdef class Reassembler(Waiting):
             return
         if packet.ts_ns > flow.last_ns:
             flow.last_ns = packet.ts_ns
+        if flow.left_out:
+            self.leave_out(flow, packet)
+            return
         half = &flow.half[side]
         other = &flow.half[1 - side]
         if packet.flags & TCP_ACK:
@@ -104,7 +107,9 @@ cdef class Reassembler(Waiting):
     cdef Flow* flow_of(self, const Packet* packet) noexcept nogil:
         """Return the segment's flow, made new where that makes sense; NULL: the segment tells nothing."""
         cdef Flow* flow = self.table.find(packet)
-        if flow != NULL and packet.flags & TCP_SYN and self.is_new_connection(flow, packet.side, packet):
+        if flow != NULL and packet.flags & TCP_SYN and (
+                self.is_new_connection(flow, packet.side, packet)
+                or flow.left_out and not self.selection.leaves_out(packet)):   # it was a guess, or asked for otherwise
             self.finish(flow)
             flow = NULL
         if flow != NULL:
@@ -115,10 +120,21 @@ cdef class Reassembler(Waiting):
         if flow == NULL:
             self.out_of_memory = True
             return NULL
+        flow.left_out = self.selection.leaves_out(packet)
         count(self.tally, Tally.flows, 1)
         count(self.tally, Tally.bytes_held, sizeof(Flow))
         self.tally[<int>Tally.flows_now] = self.table.count
         return flow
+
+    cdef void leave_out(self, Flow* flow, const Packet* packet) noexcept nogil:
+        """Count a segment of a flow that is not wanted, and notice its end: it holds memory that others need."""
+        cdef Half* half = &flow.half[packet.side]
+        count(self.tally, Tally.segments_left_out, 1 if packet.size else 0)
+        count(self.tally, Tally.skipped_left_out, packet.size)
+        if packet.flags & TCP_FIN:
+            half.state = CLOSED
+        if packet.flags & TCP_RST or half.state == CLOSED and flow.half[1 - packet.side].state == CLOSED:
+            self.table.set_closing(flow)
 
     cdef bint is_new_connection(self, Flow* flow, int side, const Packet* packet) noexcept nogil:
         """Tell whether a SYN begins a new connection between ports that were used before."""

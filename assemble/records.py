@@ -52,5 +52,8 @@ REFUSALS: Final = {
     "refused_checksum": "a wrong checksum: its receiver drops it too",
     "refused_tcp_header": "a TCP header with an impossible length",
     "refused_port": "neither port is watched",
+    "refused_host": "neither address is wanted",
+    "refused_own": "what the run itself sends to an output",
+    "refused_sampled": "of a connection that the sample leaves out",
 }
 """Why a frame is refused, in words, by the name of its counter."""

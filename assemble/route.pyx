@@ -13,7 +13,7 @@ count, together with what is counted here, the same.
 - A frame of a rare link type may carry packets of several flows: these go on one by one, as Ethernet frames.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from assemble.clock cimport is_due
@@ -72,9 +72,7 @@ cdef class FlowRoute(Route):
         cdef bint joined
         cdef uint32_t chosen = 0
         cdef uint8_t* room
-        if is_due(&self.tick_ns, entry.ts_ns):
-            self.decoder.fragments.tick(entry.ts_ns)
-            lanes.tell_time(entry.ts_ns)
+        self.pass_time(lanes, entry.ts_ns)
         verdict = self.decoder.decode(frame, size, link, entry.ts_ns, &packet)
         joined = self.decoder.fragments.rows[<int>LENT].head != NULL
         if verdict == Tally.frames_decoded:
@@ -89,6 +87,11 @@ cdef class FlowRoute(Route):
             memcpy(room, &packet, sizeof(Packet))
         else:
             memcpy(lanes.add(chosen, entry, link, size), frame, size)
+
+    cdef void pass_time(self, Lanes lanes, int64_t ts_ns) noexcept nogil:
+        if is_due(&self.tick_ns, ts_ns):
+            self.decoder.fragments.tick(ts_ns)
+            lanes.tell_time(ts_ns)
 
     cdef void take_rare(self, Lanes lanes, const FrameEntry* entry, const uint8_t* frame) noexcept with gil:
         """Put what a frame of a rare link type carries into the lanes, or the frame itself if that is nothing."""

@@ -18,6 +18,9 @@ cpdef enum Tally:
     refused_checksum          # the receiver drops it too
     refused_tcp_header
     refused_port              # TCP, but neither port is watched
+    refused_host              # neither address is wanted
+    refused_own               # what the run itself sends to an output
+    refused_sampled           # of a connection that the sample leaves out
     # segments: the classes add up to segments_data
     segments_data             # with payload
     segments_control          # without
@@ -27,6 +30,7 @@ cpdef enum Tally:
     segments_overlapping      # some new, some already seen
     segments_after_close      # beyond a FIN or RST
     segments_out_of_window    # further ahead than any window allows
+    segments_left_out         # of a connection that is not wanted for who opened it
     # payload bytes: in messages + duplicate + every skip = bytes_payload
     bytes_payload
     bytes_in_messages
@@ -64,6 +68,7 @@ cpdef enum Tally:
     skipped_tunnel            # after 101 or a successful CONNECT, of no known protocol
     skipped_after_close
     skipped_out_of_window
+    skipped_left_out
     skipped_over_limit        # of a message beyond max_message
     skipped_long_header       # a header block beyond max_header
     skipped_responses_off     # responses are not wanted

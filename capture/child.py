@@ -75,13 +75,14 @@ def _settle_in(parent: int) -> None:
 
 
 def run_child(body: Callable[[], None], events: EventQueue, parent: int, level: int = logging.INFO) -> None:
-    """Run a child's work: SIGINT and SIGTERM are ignored, an error becomes one event and the exit code.
+    """Run a child's work: SIGINT, SIGTERM and SIGHUP are ignored, an error becomes one event and the exit code.
 
     A source process (one that has to stop taking input) installs its own SIGTERM handler inside `body`.
     """
     _settle_in(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     root = logging.getLogger()
     root.handlers = [EventHandler(events)]
     root.setLevel(level)

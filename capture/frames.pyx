@@ -12,13 +12,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from capture.records cimport BatchHeader, FrameEntry
+from capture.records cimport KIND_CLOCK as C_KIND_CLOCK
 from capture.records cimport KIND_FRAMES as C_KIND_FRAMES
 from capture.records cimport LINK_CLOCK as C_LINK_CLOCK
 from capture.records cimport LINK_MADE as C_LINK_MADE
 from capture.records cimport ROUTED as C_ROUTED
 from capture.ring cimport Producer
 
-from capture.records import BATCH_HEADER, FRAME_ENTRY, KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED
+from capture.records import BATCH_HEADER, FRAME_ENTRY, KIND_CLOCK, KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED
 
 FULL = -1
 """`gather` ended because the batch is full."""
@@ -34,7 +35,7 @@ cdef enum:
 
 if (
     sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size
-    or sizeof(BatchMeta) != 16 or C_KIND_FRAMES != KIND_FRAMES
+    or sizeof(BatchMeta) != 16 or (C_KIND_FRAMES, C_KIND_CLOCK) != (KIND_FRAMES, KIND_CLOCK)
     or (C_ROUTED, C_LINK_CLOCK, C_LINK_MADE) != (ROUTED, LINK_CLOCK, LINK_MADE)
 ):
     raise ImportError("frames: the compiled batch layout differs from the tables in capture/records.py")
@@ -266,6 +267,21 @@ cdef class Merger:
         if room == NULL:
             raise ValueError(f"a batch of {size} bytes never fits: the most is {producer.ring.largest}")
         self.reset()
+
+    def try_write(self, Producer producer not None):
+        """Move the batch into the ring if there is room, else give it up; True if it was written."""
+        cdef size_t size = self.size
+        cdef uint8_t* room
+        if not self.frames:
+            raise ValueError("the batch is empty")
+        with nogil:
+            room = producer.try_reserve(size)
+            if room != NULL:
+                self.fill(room)
+                producer.commit(C_KIND_FRAMES, size)
+                producer.publish()
+        self.reset()
+        return room != NULL
 
     def payload(self):
         """Return the batch as bytes, and begin the next one."""

@@ -11,6 +11,7 @@ cdef struct Lane:
     size_t limit           # bytes of frames that there is room for
     size_t entries
     size_t size            # bytes of frames
+    bint lost              # there was no room in the ring: what comes is counted as dropped
     uint64_t since         # how many batches had been handed over when this one was opened
 
 
@@ -21,6 +22,9 @@ cdef class Lanes:
     cdef readonly uint32_t count
     cdef readonly size_t largest
     cdef readonly uint64_t records
+    cdef readonly uint64_t dropped_frames
+    cdef readonly uint64_t dropped_bytes
+    cdef uint8_t* scratch      # owned: where a lost batch is written; NULL: a full ring is waited for
     cdef size_t most_frames
     cdef size_t most_bytes
     cdef uint8_t* add(self, uint32_t lane, const FrameEntry* like, uint16_t link, size_t size) noexcept nogil

@@ -8,10 +8,10 @@ A batch is filled where it lies in the ring: room for a whole one is reserved, a
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove
 
-from capture.records cimport KIND_FRAMES, LINK_CLOCK, ROUTED, BatchHeader, FrameEntry
+from capture.records cimport KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED, BatchHeader, FrameEntry
 from capture.ring cimport Producer
 
 
@@ -23,9 +23,9 @@ LEAST_RECORD = 1 << 17
 
 
 cdef class Lanes:
-    """One batch per ring.  A full ring is waited for; what the others have is handed over before."""
+    """One batch per ring.  A full ring is waited for, once what the others have is handed over; not with `drop`."""
 
-    def __cinit__(self, rings, size_t batch_frames, size_t batch_bytes):
+    def __cinit__(self, rings, size_t batch_frames, size_t batch_bytes, bint drop=False):
         cdef size_t table
         self.producers = [Producer(ring) for ring in rings]
         if not self.producers or not batch_frames or not batch_bytes:
@@ -36,7 +36,9 @@ cdef class Lanes:
             raise ValueError(f"the smallest ring takes records of {self.largest} bytes; {LEAST_RECORD} are needed")
         self.ends = <void**>calloc(self.count, sizeof(void*))
         self.lanes = <Lane*>calloc(self.count, sizeof(Lane))
-        if self.ends == NULL or self.lanes == NULL:
+        if drop:
+            self.scratch = <uint8_t*>malloc(self.largest)
+        if self.ends == NULL or self.lanes == NULL or drop and self.scratch == NULL:
             raise MemoryError
         for at, producer in enumerate(self.producers):
             self.ends[<size_t>at] = <void*>producer
@@ -47,6 +49,7 @@ cdef class Lanes:
     def __dealloc__(self):
         free(self.ends)
         free(self.lanes)
+        free(self.scratch)
 
     cdef uint8_t* add(self, uint32_t lane, const FrameEntry* like, uint16_t link, size_t size) noexcept nogil:
         """Add an entry like this one to a lane, and return where its `size` bytes are to be written.
@@ -59,6 +62,9 @@ cdef class Lanes:
             self.hand_over(lane)
         if to.room == NULL:
             self.open(lane, size)
+        if to.lost and link != LINK_CLOCK:
+            self.dropped_frames += 1
+            self.dropped_bytes += like.caplen if link == LINK_MADE else size
         entry = <FrameEntry*>(to.room + sizeof(BatchHeader)) + to.entries
         entry[0] = like[0]
         entry.link = link
@@ -92,7 +98,10 @@ cdef class Lanes:
         to.since = self.records
         needed = sizeof(BatchHeader) + to.table * sizeof(FrameEntry) + to.limit
         to.room = (<Producer>self.ends[number]).try_reserve(needed)
-        if to.room == NULL:
+        to.lost = to.room == NULL and self.scratch != NULL
+        if to.lost:
+            to.room = self.scratch
+        elif to.room == NULL:
             self.hand_over_all()
             to.room = (<Producer>self.ends[number]).reserve(needed)
 
@@ -101,6 +110,10 @@ cdef class Lanes:
         cdef Lane* to = &self.lanes[number]
         cdef BatchHeader* header = <BatchHeader*>to.room
         cdef size_t table = sizeof(BatchHeader) + to.entries * sizeof(FrameEntry)
+        if to.lost:
+            to.room = NULL
+            to.entries = to.size = 0
+            return
         if to.entries < to.table:
             memmove(to.room + table, to.room + sizeof(BatchHeader) + to.table * sizeof(FrameEntry), to.size)
         header.frames = <uint32_t>to.entries

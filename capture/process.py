@@ -14,10 +14,13 @@ from typing import Any
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
 from capture.lanes import Lanes
+from capture.live import LiveSource
+from capture.outlets import LanesOutlet, Outlet, RingOutlet
 from capture.ring import Producer, Ring
 from capture.route import Route
 from capture.sources import BATCH_BYTES, BATCH_FRAMES, FrameSource
 from capture.streams import Stop
+from capture.taps import LivePlan
 
 
 class StandardInput:
@@ -47,7 +50,7 @@ def _attach(travelled: Any) -> StandardInput:
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """What the capture process is told; `paths` as `capture.sources.expand` gives them.
+    """What the capture process is told; `paths` as `capture.sources.expand` gives them, or a live plan instead.
 
     Without a `route` there is one ring.
     """
@@ -57,12 +60,13 @@ class CaptureSpec:
     events: EventQueue
     counters: Counters
     rings: tuple[Ring, ...]
-    paths: tuple[str, ...]
+    paths: tuple[str, ...] = ()
     batch_frames: int = BATCH_FRAMES
     batch_bytes: int = BATCH_BYTES
     bpf: str | None = None
     stdin: StandardInput = field(default_factory=StandardInput)
     route: Route | None = None
+    live: LivePlan | None = None
 
 
 def main(spec: CaptureSpec) -> None:
@@ -73,10 +77,29 @@ def main(spec: CaptureSpec) -> None:
 def _capture(spec: CaptureSpec) -> None:
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    if spec.route is None:
+    if spec.live is not None:
+        _watch(spec, spec.live, stop)
+    elif spec.route is None:
         _fill(spec, spec.rings[0], stop)
     else:
         _send(spec, spec.route, stop)
+
+
+def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
+    outlet = _outlet(spec)
+    source = LiveSource(plan, outlet, spec.counters, stop, spec.batch_frames, spec.batch_bytes)
+    try:
+        source.open()
+        source.run(lambda: spec.events.tell("ready"))
+    finally:
+        source.close()
+        outlet.close()
+
+
+def _outlet(spec: CaptureSpec) -> Outlet:
+    if spec.route is None:
+        return RingOutlet(spec.rings[0])
+    return LanesOutlet(spec.route, spec.rings, spec.batch_frames, spec.batch_bytes)
 
 
 def _open(spec: CaptureSpec, stop: Stop) -> FrameSource:
@@ -95,6 +118,7 @@ def _fill(spec: CaptureSpec, ring: Ring, stop: Stop) -> None:
     producer = Producer(ring)
     try:
         with _open(spec, stop) as source:
+            spec.events.tell("ready")
             while source.fill(producer):
                 pass
     finally:
@@ -105,6 +129,7 @@ def _send(spec: CaptureSpec, route: Route, stop: Stop) -> None:
     lanes = Lanes(spec.rings, spec.batch_frames, spec.batch_bytes)
     try:
         with _open(spec, stop) as source:
+            spec.events.tell("ready")
             while source.send(route, lanes):
                 pass
     finally:

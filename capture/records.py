@@ -16,6 +16,13 @@ at 8, 8 bytes   sequence   counts the records of this ring from 0
 
 KIND_FRAMES: Final = 1
 KIND_MESSAGE: Final = 2
+KIND_CLOCK: Final = 3
+
+CLOCK: Final = struct.Struct("<q")
+"""A KIND_CLOCK payload, which a live source sends while the wire is silent.
+
+at 0, 8 bytes   ts_ns      time has come as far as this, in nanoseconds since the epoch
+"""
 
 BATCH_HEADER: Final = struct.Struct("<IIQ")
 """Start of a KIND_FRAMES payload; `frames` entries of FRAME_ENTRY follow, then the frames' bytes.
@@ -55,5 +62,8 @@ CAPTURE_COUNTERS: Final = (
     "files_cut",  # ended in the middle of a frame
     "bytes_read",  # of the input files, for progress
     "bytes_total",  # size of the input files together, 0: not known
+    "interfaces_opened",  # live only: how often one was taken up
+    "interfaces_now",  # open interfaces, a level
+    "cpu_ms",  # of the capture process, live only
 )
 """The counters of a capture process, in the order of its page."""

@@ -4,7 +4,7 @@ In: batches as a merger has gathered them.  Out: calls of `take`, which puts eac
 frame is taken once, in its order.
 """
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
 from capture.frames cimport Merger, Segment
@@ -18,6 +18,10 @@ cdef class Route:
     cdef void take(self, Lanes lanes, const FrameEntry* entry, const uint8_t* frame) noexcept nogil:
         """Put one frame where it belongs; its bytes are borrowed for the call."""
         memcpy(lanes.add(0, entry, entry.link, entry.caplen), frame, entry.caplen)
+
+    cdef void pass_time(self, Lanes lanes, int64_t ts_ns) noexcept nogil:
+        """Let every lane know that time has come as far as this, though no frame came."""
+        lanes.tell_time(ts_ns)
 
     cdef void end(self) noexcept nogil:
         """Deal with what is still held: no more frames will come."""
@@ -40,6 +44,11 @@ cdef class Route:
                 entry += 1
             lanes.end_turn()
         merger.reset()
+
+    def tick(self, Lanes lanes not None, int64_t ts_ns):
+        """Let time pass in every lane, and hand over what there is."""
+        self.pass_time(lanes, ts_ns)
+        lanes.flush()
 
     def finish(self):
         """Say that no more frames will come."""

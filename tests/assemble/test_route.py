@@ -11,7 +11,7 @@ from generator.cases import make_case
 from packets import SYN, Tcp, ethernet, frame
 from packets_dot11 import BEACON, LINK_DOT11, QOS_DATA, amsdu, dot11, snap
 from packets_files import Frame
-from splitting import split, without_levels
+from splitting import send, split, without_levels
 from strategies_packets import summary
 from talks import CLIENT, SERVER, START_NS, Talk, assembled
 from test_envelopes import enveloped, in_fragments, ip_packet
@@ -20,7 +20,10 @@ from assemble import Message, Settings
 from assemble.assembler import Assembler
 from assemble.route import FlowRoute, lane_of
 from capture.counters import Counters
+from capture.frames import Merger
+from capture.lanes import Lanes
 from capture.records import BATCH_HEADER, FRAME_ENTRY, LINK_CLOCK, LINK_MADE, ROUTED
+from capture.ring import Consumer, Ring
 
 LANES = (1, 2, 3, 5)
 
@@ -132,6 +135,87 @@ def test_what_does_not_decode_is_refused_in_lane_0():
     """It belongs to no flow, and must be counted all the same."""
     odd = [(START_NS, b""), (START_NS, b"x"), (START_NS, ethernet(b"", ethertype=0x0806)), (START_NS, bytes(60))]
     agree([*odd, *talk(1).frames, *odd])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ports": (20_003, 20_011)},
+        {"hosts": ("192.0.2.8/29", "192.0.2.17")},
+        {"exclude": (("192.0.2.2", 20_001), ("192.0.2.7", 0))},
+        {"sample": 40},
+    ],
+    ids=str,
+)
+def test_lanes_do_not_show_in_what_is_selected(settings):
+    """A share of the connections is the same share, whoever looks at them; fragments are decided upon once."""
+    frames = enveloped(together([talk(number) for number in range(40)]), Random(5))
+    agree(frames, **settings)
+    assert 0 < len(split(frames, 3, **settings).messages) < 160
+
+
+class Lined:
+    """A route before some lanes, and an assembler behind each of them."""
+
+    def __init__(self, count: int) -> None:
+        self.rings = [Ring.create(1 << 20) for _ in range(count)]
+        self.lanes, self.route = Lanes(self.rings, 64, 1 << 16), FlowRoute(Settings(), count)
+        self.merger = Merger(1, 64, 1 << 16)
+        self.merger.announce(0, 0)
+        self.consumers = [Consumer(ring) for ring in self.rings]
+        self.assemblers = [Assembler(Settings()) for _ in self.rings]
+
+    def send(self, frames: Sequence[Frame]) -> list[list[Message]]:
+        """Take frames; return what comes out of each lane that is handed over."""
+        assert self.merger.gather(1 << 40) == 0
+        send(self.route, self.lanes, self.merger, frames)
+        self.lanes.flush()
+        return self.taken()
+
+    def tick(self, ts_ns: int) -> list[list[Message]]:
+        """Let time pass; return what comes out of each lane."""
+        self.route.tick(self.lanes, ts_ns)
+        return self.taken()
+
+    def taken(self) -> list[list[Message]]:
+        """Return what comes out of each lane."""
+        for assembler, consumer in zip(self.assemblers, self.consumers, strict=True):
+            assembler.feed_ring(consumer, consumer.tail)
+        return [assembler.sink.take() for assembler in self.assemblers]
+
+
+def test_a_tick_gives_every_lane_the_time():
+    """On a silent wire nothing else ends what a lane waits for: holes, idle connections, pieces of datagrams."""
+    lined = Lined(3)
+    talks = []
+    for number in range(30):
+        one = Talk(cport=30_000 + number).open().put(CLIENT, b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\n")
+        talks.append(one.lose(CLIENT, b"abc").put(CLIENT, b"def").put(SERVER))
+    request = Talk(cport=1).put(CLIENT, bytes(1200)).frames[0][1]
+    pieces = in_fragments(ip_packet(request), Random(1), 7)[1:]
+    assert lined.send([*together(talks), *((talks[-1].now_ns, ethernet(piece)) for piece in pieces)]) == [[], [], []]
+    now_ns = talks[-1].now_ns
+    assert lined.tick(now_ns + 1_900_000_000) == [[], [], []]
+    came = lined.tick(now_ns + 2_200_000_000)
+    assert all(came)
+    assert [(m.complete, m.missing) for lane in came for m in lane] == [(False, 3)] * 30
+    assert all(assembler.page["flows_now"] for assembler in lined.assemblers)
+    lined.tick(now_ns + 61 * 10**9)
+    assert [assembler.page["flows_now"] for assembler in lined.assemblers] == [0, 0, 0]
+    counts = lined.route.page.as_dict()
+    assert (counts["fragments_held"], counts["refused_ip_fragment"]) == (0, len(pieces))
+
+
+def test_a_tick_of_the_past_or_too_soon_says_nothing():
+    """The lanes' time never goes back, and a source may tick as often as it likes."""
+    lined = Lined(2)
+    lined.send([(START_NS, frame(Tcp(flags=SYN)))])
+    records = [ring.stats().records for ring in lined.rings]
+    for ts_ns in (START_NS - 10**9, 0, -1, START_NS, START_NS + 1):
+        lined.tick(ts_ns)
+    assert [ring.stats().records for ring in lined.rings] == records
+    lined.tick(START_NS + 10**9)
+    assert [ring.stats().records for ring in lined.rings] == [count + 1 for count in records]
 
 
 def test_the_lane_and_the_worker_of_a_flow_are_chosen_independently():

@@ -1,5 +1,6 @@
 """The merge: every frame once, by time, no input's order changed, whatever the chunks and the batches are."""
 
+import random
 import struct
 
 import pytest
@@ -134,6 +135,76 @@ def test_batches_in_the_ring_are_those_of_the_library():
         assert kind == KIND_FRAMES
         payloads.append(bytes(view))
     assert unpack_all(payloads) == unpack_all(run([[given_frames]], Merger(1, 7, 1000)))
+
+
+def gathered(frames: FrameList) -> Merger:
+    """Give a merger that has gathered these frames into one batch."""
+    merger = Merger(1, 100, 1 << 20)
+    merger.announce(0, 0)
+    assert merger.gather(UNBOUNDED) == 0
+    merger.push(*chunk(frames), link=1, unit_ns=1)
+    assert merger.gather(UNBOUNDED) == 0
+    return merger
+
+
+def records(consumer: Consumer) -> list[bytes]:
+    """Take what is in a ring."""
+    out = []
+    while (record := consumer.read(consumer.tail)) is not None:
+        kind, view, position = record
+        assert kind == KIND_FRAMES
+        out.append(bytes(view))
+        consumer.release(position)
+    return out
+
+
+def test_a_batch_that_fits_is_written_without_waiting_as_it_is_with():
+    """A live source writes this way; its records are no others."""
+    given_frames = [(at, bytes([at]) * at) for at in range(60)]
+    ring = Ring.create(1 << 16)
+    merger, consumer = gathered(given_frames), Consumer(ring)
+    assert merger.try_write(Producer(ring)) is True
+    assert [unpack(record) for record in records(consumer)] == [unpack(gathered(given_frames).payload())]
+    assert (merger.frames, merger.frame_bytes) == (0, 0)
+    with pytest.raises(ValueError, match="empty"):
+        merger.try_write(Producer(ring))
+
+
+def test_a_batch_that_never_fits_is_given_up():
+    """It would stop the capture for good."""
+    ring = Ring.create(4096)
+    merger = gathered([(1, bytes(5000))])
+    assert merger.try_write(Producer(ring)) is False
+    assert (merger.frames, ring.stats().records, records(Consumer(ring))) == (0, 0, [])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_batches_that_find_no_room_leave_no_trace_and_those_that_do_are_whole(seed):
+    """A reader that falls behind costs frames, never the frames beside them, nor the numbers that name them."""
+    chance = random.Random(seed)
+    ring, merger = Ring.create(4096), Merger(1, 100, 1 << 20)
+    producer, consumer = Producer(ring), Consumer(ring)
+    merger.announce(0, 0)
+    number, read, written, lost = 1, [], [], 0
+    for turn in range(2000):
+        count = chance.randrange(1, 8)
+        assert merger.gather(UNBOUNDED) == 0
+        frames = [(turn, chance.randbytes(chance.randrange(200))) for _ in range(count)]
+        merger.push(*chunk(frames), link=1, unit_ns=1)
+        assert merger.gather(UNBOUNDED) == 0
+        before = ring.stats()
+        if merger.try_write(producer):
+            written.append((number, [data for _, data in frames]))
+            assert ring.stats().records == before.records + 1
+        else:
+            lost += 1
+            assert ring.stats() == before
+        number += count
+        if chance.random() < 0.2:
+            read += records(consumer)
+    read += records(consumer)
+    assert [(first, [frame.data for frame in got]) for first, got in map(unpack, read)] == written
+    assert min(lost, len(written)) > 200
 
 
 def test_misuse_is_refused():

@@ -1,11 +1,14 @@
 """Lanes as their readers see them: whole batches, good ones while there is plenty, at once when the owner says so."""
 
 import threading
+from random import Random
 
+import packets
 import pytest
 from packets_files import Frame
 from splitting import send
 from talks import START_NS, Talk
+from test_envelopes import in_fragments, ip_packet
 
 from assemble import Settings
 from assemble.route import FlowRoute
@@ -28,9 +31,16 @@ def frames_of(flow: int, count: int, size: int = 40) -> list[Frame]:
 class Sender:
     """A merger and a route before some lanes."""
 
-    def __init__(self, count: int, batch_frames: int, batch_bytes: int = 1 << 16, route: Route | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_frames: int,
+        batch_bytes: int = 1 << 16,
+        route: Route | None = None,
+        drop: bool = False,
+    ) -> None:
         self.rings = [Ring.create(1 << 20) for _ in range(count)]
-        self.lanes = Lanes(self.rings, batch_frames, batch_bytes)
+        self.lanes = Lanes(self.rings, batch_frames, batch_bytes, drop)
         self.route = route or FlowRoute(Settings(), count)
         self.merger = Merger(1, batch_frames, batch_bytes)
         self.merger.announce(0, 0)
@@ -136,6 +146,79 @@ def test_a_full_ring_is_waited_for_and_the_other_lanes_go_on_meanwhile():
     thread.join()
     sender.lanes.flush()
     assert got + sum(len(batch) for batch in routed(sender.rings[0])) == 2000 + 1  # and the clock
+
+
+@pytest.mark.parametrize("size", [0, 100, 1000, 5000, 60_000])
+def test_a_lane_that_drops_loses_whole_batches_counted_to_the_byte_and_nothing_else(size):
+    """Live, the capture never waits: what a slow reader misses is in the books, what it gets is as captured."""
+    sender = Sender(1, 64, 16_384, Route(), drop=True)
+    frames: list[Frame] = []
+    got: list[Got] = []
+    for turn in range(60):
+        some = [(START_NS + turn, b"%06d" % (64 * turn + at) + bytes(size)) for at in range(64)]
+        frames += some
+        sender.send(some)
+        sender.lanes.flush()
+        if turn % 20 == 19 or (size < 1000 and turn % 2):
+            got += [each for batch in routed(sender.rings[0]) for each in batch]
+    through = {(each.ts_ns, each.data) for each in got}
+    assert [(each.ts_ns, each.data) for each in got] == [frame for frame in frames if frame in through]
+    lost = [frame for frame in frames if frame not in through]
+    assert (sender.lanes.dropped_frames, sender.lanes.dropped_bytes) == (len(lost), sum(len(data) for _, data in lost))
+    assert sender.lanes.records == sender.rings[0].stats().records
+    assert (len(lost) > 100) == (size >= 1000)
+    assert len(got) > 30
+    assert sender.rings[0].stats().stalls == 0
+
+
+def test_a_full_lane_drops_and_the_others_lose_nothing():
+    """One assembler that cannot keep up is no reason to lose what the others have room for."""
+    sender = Sender(2, 64, 16_384, drop=True)
+    mine = next(n for n in range(50) if lane_number(n) == 0)
+    other = next(n for n in range(50) if lane_number(n) == 1)
+    plenty, few = frames_of(mine, 3000, 1000), frames_of(other, 300)
+    for at in range(300):
+        sender.send([*plenty[10 * at : 10 * at + 10], few[at]])
+        sender.lanes.flush()
+    full, fine = ([each.data for batch in lane for each in batch] for lane in sender.taken())
+    assert fine == [data for _, data in few]
+    assert full == [data for _, data in plenty][: len(full)]
+    lost = len(plenty) - len(full)
+    assert 1000 < lost < 3000
+    assert (sender.lanes.dropped_frames, sender.lanes.dropped_bytes) == (lost, lost * len(plenty[0][1]))
+    sender.send(plenty[:10])
+    sender.lanes.close()
+    assert [each.data for batch in sender.taken()[0] for each in batch] == [data for _, data in plenty[:10]]
+    assert sender.lanes.dropped_frames == lost
+
+
+def test_a_clock_that_finds_no_room_is_no_frame_that_was_dropped():
+    """Nothing was captured there: the books would not close."""
+    sender = Sender(2, 64, 16_384, Route(), drop=True)
+    while not sender.lanes.dropped_frames:
+        sender.send(frames_of(1, 64, 1000))
+        sender.lanes.flush()
+    lost = (sender.lanes.dropped_frames, sender.lanes.dropped_bytes)
+    sender.route.tick(sender.lanes, START_NS)
+    assert (sender.lanes.dropped_frames, sender.lanes.dropped_bytes) == lost
+    assert [[each.link for each in batch] for batch in routed(sender.rings[1])] == [[LINK_CLOCK]]
+
+
+def test_of_a_joined_datagram_that_is_dropped_the_last_fragment_is_counted_as_captured():
+    """The other fragments have their own row; what was made of them was never on the wire."""
+    sender = Sender(1, 64, 16_384, drop=True)
+    while not sender.lanes.dropped_frames:
+        sender.send(frames_of(1, 64, 1000))
+        sender.lanes.flush()
+    frames, size = sender.lanes.dropped_frames, sender.lanes.dropped_bytes
+    request = Talk().put(True, bytes(1200)).frames[0][1]
+    pieces = [packets.ethernet(piece) for piece in in_fragments(ip_packet(request), Random(1), 7)]
+    assert len(pieces) > 1
+    sender.send([(START_NS, piece) for piece in pieces])
+    assert sender.lanes.dropped_frames - frames == 1
+    assert sender.lanes.dropped_bytes - size == len(pieces[-1])
+    assert isinstance(sender.route, FlowRoute)
+    assert sender.route.page["frames_joined"] == len(pieces) - 1
 
 
 def test_closing_hands_over_what_there_is_and_says_so_in_every_ring():

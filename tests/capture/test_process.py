@@ -76,7 +76,7 @@ class Run:
             while True:
                 told += self.events.get_many_nowait()
         except Empty:
-            return self.process.exitcode, told
+            return self.process.exitcode, [event for event in told if event != {"event": "ready"}]
 
 
 def test_a_file_goes_into_the_ring_and_is_counted(tmp_path):

@@ -1,0 +1,3 @@
+from collections.abc import Mapping
+
+DIRECTIONS: Mapping[str, int]

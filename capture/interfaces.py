@@ -1,0 +1,220 @@
+"""Network interfaces: which ones there are, and one of them as a source of frames through pcapy-ng.
+
+In: names and patterns.  Out: taps, which are read without waiting.  Invariant: what cannot be opened is one line that
+says why, and what to do.
+"""
+
+import ctypes
+import fcntl
+import fnmatch
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pcapy
+
+from capture.errors import ConfigError, SourceError
+from capture.filters import Wanted, expression
+from capture.links import linktype
+
+ANY: Final = "any"
+SIOCGIFFLAGS: Final = 0x8913
+IFF_UP: Final = 1
+SO_ATTACH_FILTER: Final = 26
+RETURN_NOTHING: Final = struct.pack("HBBI", 6, 0, 0, 0)  # one struct sock_filter: BPF_RET | BPF_K, 0 bytes
+DISCARDED: Final = 4096  # frames at a time
+SYS: Final = Path("/sys/class/net")
+FANOUT_BY_FLOW: Final = 0x8000  # PACKET_FANOUT_HASH, after joining IPv4 fragments (packet(7))
+FANOUT_INDEXES: Final = 2048  # interfaces that one run's groups are told apart for
+RIGHT: Final = (
+    "the right to capture is missing: run it with sudo, or give it CAP_NET_RAW "
+    "(docs/live.md says how); `pipeline doctor` shows what there is"
+)
+WHY: Final = {
+    -5: "there is no such interface; `pipeline interfaces` lists those that there are",
+    -8: RIGHT,
+    -9: "is down; `ip link set dev NAME up` brings it up",
+    -11: "the right to make it promiscuous is missing: write promiscuous = false",
+}
+"""pcap_activate(3PCAP) -> what to say.  A PCAP_ERROR_ value, of which pcapy-ng gives the number alone."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an interface is read: sizes in bytes, times in milliseconds; `fanout` is the lanes' group, or none."""
+
+    snap_bytes: int = 262_144
+    buffer_bytes: int = 64 << 20
+    timeout_ms: int = 10
+    promiscuous: bool = True
+    fanout: int | None = None
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Frames that were not captured, since the tap was opened."""
+
+    kernel: int = 0  # no room in the buffer
+    interface: int = 0  # no room in its own
+
+
+def present() -> dict[str, int]:
+    """Return the interfaces that there are now, with their indexes."""
+    return {name: index for index, name in socket.if_nameindex()}
+
+
+def own_addresses(proc: Path = Path("/proc")) -> tuple[str, ...]:
+    """Return the addresses of this machine, of its loopback too (proc(5), net/fib_trie and if_inet6)."""
+    found = set()
+    last = ""
+    for line in _lines(proc / "net/fib_trie"):
+        words = line.split()
+        if words[:1] == ["|--"]:
+            last = words[1]
+        elif words[:3] == ["/32", "host", "LOCAL"]:
+            found.add(last)
+    for line in _lines(proc / "net/if_inet6"):
+        found.add(str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))))
+    return tuple(sorted(found))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []  # this kernel has none of these addresses
+
+
+def chosen(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return which of the names, and whether "any", the patterns mean, in the order of the names."""
+    if ANY in patterns:
+        return [ANY]
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def up(name: str) -> bool:
+    """Return whether an interface is up (netdevice(7)); "any" always is."""
+    if name == ANY:
+        return True
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            answer = fcntl.ioctl(asking, SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
+        except OSError:
+            return False
+    return bool(struct.unpack_from("H", answer, 16)[0] & IFF_UP)
+
+
+def missing(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return the patterns that mean none of the names."""
+    listed = list(names)
+    return [each for each in patterns if each != ANY and not fnmatch.filter(listed, each)]
+
+
+class Tap:
+    """One open interface.  Reading never waits; `fileno` is readable when there is something."""
+
+    def __init__(self, name: str, index: int, manner: Manner, wanted: Wanted) -> None:
+        self.name = name
+        self.index = index
+        self._missed_first: dict[str, int] = {}  # by interface
+        self._missed_last: dict[str, int] = {}
+        self._handle = pcapy.create(name)
+        try:
+            self._open(manner, wanted)
+        except BaseException:
+            self._handle.close()
+            raise
+
+    def _open(self, manner: Manner, wanted: Wanted) -> None:
+        handle = self._handle
+        handle.set_snaplen(manner.snap_bytes)
+        handle.set_buffer_size(manner.buffer_bytes)
+        handle.set_timeout(manner.timeout_ms)
+        handle.set_promisc(manner.promiscuous and self.name != ANY)
+        code = handle.activate()
+        if code < 0:
+            raise SourceError(f"{self.name}: {WHY.get(code, 'cannot be opened: is there memory for input.buffer?')}")
+        self.link = linktype(handle.datalink(), self.name)
+        try:
+            self.filter = expression(wanted, handle.datalink())
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+        try:
+            handle.setfilter(self.filter)
+        except pcapy.PcapError as error:
+            raise ConfigError(f"{self.name}: filter {self.filter!r} cannot be used: {error}") from error
+        if manner.fanout is not None:
+            self.hush()
+            self._join(manner.fanout)
+        handle.setnonblock(1)
+        self._missed()
+
+    def _join(self, group: int) -> None:
+        try:
+            self._handle.set_fanout(group + self.index % FANOUT_INDEXES, FANOUT_BY_FLOW)
+        except pcapy.PcapError as error:
+            advice = "this kernel cannot share its frames among lanes: write lanes = 1"
+            raise SourceError(f"{self.name}: {error}; {advice}") from error
+
+    def hush(self) -> None:
+        """Have the kernel pass nothing more on; what it has is still read (socket(7), SO_ATTACH_FILTER).
+
+        libpcap's own filter would apply to what is in its buffer, too.
+        """
+        nothing = ctypes.create_string_buffer(RETURN_NOTHING)
+        program = struct.pack("HP", 1, ctypes.addressof(nothing))
+        with socket.socket(fileno=os.dup(self.fileno())) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+    def listen(self) -> None:
+        """Begin anew after a hush; what came before it was hushed is nobody's."""
+        while self._handle.next_batch(DISCARDED)[1]:
+            pass
+        self._handle.setfilter(self.filter)
+
+    def fileno(self) -> int:
+        """Return a descriptor to poll."""
+        number: int = self._handle.getfd()
+        return number
+
+    def read(self, most: int) -> tuple[bytes, bytes]:
+        """Return frames and their meta as pcapy-ng's next_batch does, empty if there are none now.
+
+        Raises SourceError when the interface is gone or down.
+        """
+        try:
+            data, meta = self._handle.next_batch(most)
+        except pcapy.PcapError as error:
+            raise SourceError(f"{self.name}: {error}") from error
+        return data, meta
+
+    def drops(self) -> Drops:
+        """Return what was not captured so far; nothing new once the interface is gone."""
+        try:
+            _received, kernel, _wrong = self._handle.stats()
+        except pcapy.PcapError as error:
+            raise SourceError(f"{self.name}: {error}") from error
+        return Drops(kernel, self._missed())
+
+    def _missed(self) -> int:
+        """Return what the interface had no room for since it was opened, as far as it tells.
+
+        Not libpcap's count, which has rx_dropped in it: what the kernel dropped *after* the tap had seen it, as nobody
+        else wanted it (a VLAN that is not set up here, a mirror port).
+        """
+        for name in present() if self.name == ANY else (self.name,):
+            count = _lines(SYS / name / "statistics/rx_missed_errors")
+            if count:
+                now = int(count[0])
+                self._missed_first.setdefault(name, now)
+                self._missed_last[name] = now
+        return sum(last - self._missed_first[name] for name, last in self._missed_last.items())
+
+    def close(self) -> None:
+        """Give it back."""
+        self._handle.close()

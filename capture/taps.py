@@ -1,0 +1,227 @@
+"""The interfaces that one capture process has open: which are taken up, which are let go, what they dropped.
+
+In: a `LivePlan`, orders that change it, and the interfaces that there are.  Out: taps to read.  Invariant: a tap is let
+go only when what it saw has been read, and a wanted interface is never without one while another takes its place.
+"""
+
+import enum
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from capture.counters import Counters
+from capture.errors import MirrorError, SourceError
+from capture.filters import Wanted
+from capture.interfaces import ANY, Drops, Manner, Tap, chosen, missing, present, up
+from capture.orders import Orders
+from capture.turns import Turns, ticket
+
+HURRY_S: Final = 0.02  # between looks while something is under way
+OTHER_GROUP: Final = 1 << 15  # a run has two numbers of groups, so that a new order's differ from the last one's
+LEAST_BUFFER: Final = 2 << 20  # of an interface, however many share the buffer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """What to capture: patterns of interfaces, how these are read, what is wanted of their frames.
+
+    `manner.buffer_bytes` is for all interfaces together, `turns` for lanes that share them.
+    """
+
+    interfaces: tuple[str, ...]
+    manner: Manner
+    wanted: Wanted
+    turns: Turns = field(default_factory=Turns)
+    orders: Orders = field(default_factory=Orders)
+
+
+class State(enum.IntEnum):
+    """How far a tap is; it goes from each state to the next, or from any to GONE."""
+
+    JOINING = 0  # in its group, hushed: the other lanes are still to join
+    OPEN = 1  # read; also of an earlier order, until its successor is open
+    LEAVING = 2  # its successor is open: what it may still be given is waited for
+    HUSHED = 3  # given nothing more; the other lanes are still to come as far
+    GONE = 4  # its interface is: what was captured before is still read
+
+
+@dataclass
+class Held:
+    """One tap."""
+
+    tap: Tap
+    order: int
+    state: State
+    until_s: float  # nothing changes before this
+    drops: Drops = field(default_factory=Drops)  # as counted last
+
+    @property
+    def ticket(self) -> int:
+        """Return what the other lanes know it by."""
+        return ticket(self.order, self.tap.index)
+
+
+class Taps:
+    """All taps of one process, by descriptor."""
+
+    def __init__(self, plan: LivePlan, counters: Counters) -> None:
+        self.plan = plan
+        self.counters = counters
+        self.held: dict[int, Held] = {}
+        self.refused: dict[str, MirrorError] = {}  # interfaces that cannot be opened, and why
+        self.order = 1  # which one is in force
+        self.pending = False  # something is under way: another look is due soon
+
+    def open(self) -> None:
+        """Open what there is; MirrorError if a name is wrong, or nothing of what is there can be opened."""
+        for pattern in missing(self.plan.interfaces, present()):
+            if not any(mark in pattern for mark in "*?["):
+                raise SourceError(f"{pattern}: there is no such interface; `pipeline interfaces` lists those there are")
+            log.warning("%s: no interface matches yet", pattern)
+        self.look()
+        if self.refused and not self.held and not self.pending:
+            raise next(iter(self.refused.values()))
+
+    def close(self) -> None:
+        """Give all interfaces back."""
+        for fd in list(self.held):
+            self._let_go(fd)
+
+    def readable(self) -> dict[int, Tap]:
+        """Return the taps to read, by descriptor."""
+        return {fd: held.tap for fd, held in self.held.items() if held.state is not State.JOINING}
+
+    def hush(self) -> None:
+        """Have nothing more captured."""
+        for held in self.held.values():
+            held.tap.hush()
+
+    def look(self) -> None:
+        """See what was dropped or ordered, which interfaces have come or gone, and go on with what is under way."""
+        self.count_drops()
+        order = self.plan.orders.take()
+        if order is not None:
+            self._obey(order)
+        names = present()
+        wanted = chosen(self.plan.interfaces, names)
+        for held in list(self.held.values()):
+            if held.tap.name != ANY and names.get(held.tap.name) != held.tap.index:
+                self.depart(held)
+        for fd in list(self.held):
+            self._advance(fd, wanted)
+        current = {held.tap.name for held in self.held.values() if held.order == self.order}
+        waiting = [name for name in wanted if name not in current and not self._take_up(name, names, len(wanted))]
+        self.pending = bool(waiting) or any(held.state is not State.OPEN for held in self.held.values())
+        self.refused = {name: why for name, why in self.refused.items() if name in wanted}
+        self.counters.set("interfaces_now", len({held.tap.name for held in self.held.values()}))
+        self._publish()
+
+    def depart(self, held: Held) -> None:
+        """Say that an interface is gone, and keep its tap for as long as frames from before may come out of it."""
+        if held.state is not State.GONE:
+            if held.state is not State.HUSHED:
+                log.warning("%s: is gone", held.tap.name)
+            held.state, held.until_s = State.GONE, self._later_s()
+
+    def count_drops(self) -> None:
+        """Count what was dropped since the last time."""
+        for held in self.held.values():
+            self._count(held)
+
+    def _advance(self, fd: int, wanted: list[str]) -> None:
+        """Take one tap a state further, if it is time."""
+        held, now_s, turns = self.held[fd], time.monotonic(), self.plan.turns
+        unwanted = held.order != self.order and held.tap.name not in wanted
+        if held.state is State.OPEN and unwanted:
+            held.state, held.until_s = State.LEAVING, self._later_s()
+        if now_s < held.until_s:
+            return
+        if held.state is State.JOINING and turns.may_listen(held.ticket):
+            self._listen(held)
+        elif held.state is State.LEAVING:
+            held.tap.hush()
+            held.state, held.until_s = State.HUSHED, self._later_s()
+        elif held.state is State.GONE or (held.state is State.HUSHED and turns.may_leave(held.ticket)):
+            self._let_go(fd)
+
+    def _listen(self, held: Held) -> None:
+        """Begin to read a tap, and to leave those that it takes the place of."""
+        held.tap.listen()
+        held.state = State.OPEN
+        before = [each for each in self.held.values() if each.tap.name == held.tap.name and each is not held]
+        for each in before:
+            if each.state is State.OPEN:
+                each.state, each.until_s = State.LEAVING, self._later_s()
+        self.counters.add("interfaces_opened")
+        log.info("%s on %s", "capturing anew" if before else "capturing", held.tap.name)
+        log.debug("%s: filter %s", held.tap.name, held.tap.filter)
+
+    def _take_up(self, name: str, names: dict[str, int], sharing: int) -> bool:
+        """Open one interface, or say once why it cannot be; False if it soon is our turn."""
+        turns, index = self.plan.turns, names.get(name, 0)
+        if not turns.may_join(ticket(self.order, index)):
+            return not up(name)  # the lane before opens none that is down
+        manner = self.plan.manner
+        share = min(manner.buffer_bytes, max(LEAST_BUFFER, manner.buffer_bytes // sharing))
+        try:
+            if not up(name):
+                raise SourceError(f"{name}: is down; `ip link set dev {name} up` brings it up")
+            tap = Tap(name, index, replace(manner, buffer_bytes=share), self.plan.wanted)
+        except MirrorError as error:
+            if str(self.refused.get(name)) != str(error):
+                log.warning("%s", error)
+            self.refused[name] = error
+            return True
+        self.refused.pop(name, None)
+        held = self.held[tap.fileno()] = Held(tap, self.order, State.JOINING, 0.0)
+        if turns.pages:
+            held.until_s = self._later_s()
+        else:
+            self._listen(held)
+        return True
+
+    def _let_go(self, fd: int) -> None:
+        held = self.held.pop(fd)
+        self._count(held)
+        held.tap.close()
+
+    def _publish(self) -> None:
+        hushed = [held.ticket for held in self.held.values() if held.state is State.HUSHED]
+        joined = [held.ticket for held in self.held.values() if held.state < State.HUSHED]
+        self.plan.turns.publish(joined, hushed)
+
+    def _count(self, held: Held) -> None:
+        try:
+            now = held.tap.drops()
+        except SourceError:
+            return  # it is gone: what it had dropped since then is not known
+        self.counters.add("frames_dropped_kernel", max(now.kernel - held.drops.kernel, 0))
+        self.counters.add("frames_dropped_interface", max(now.interface - held.drops.interface, 0))
+        held.drops = now
+
+    def _later_s(self) -> float:
+        """Return when the kernel will have handed over what it has now, generously."""
+        return time.monotonic() + 4 * self.plan.manner.timeout_ms / 1000 + HURRY_S
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        """Capture something else from now on: every tap is opened anew before the old one is let go, so none is missed.
+
+        What both of them see is there twice, as if it had been sent again.
+        """
+        changes = {name: _frozen(value) for name, value in order.items()}
+        interfaces = changes.pop("interfaces", self.plan.interfaces)
+        wanted = replace(self.plan.wanted, **changes)
+        if (wanted, interfaces) == (self.plan.wanted, self.plan.interfaces):
+            return
+        manner = self.plan.manner
+        if manner.fanout is not None:
+            manner = replace(manner, fanout=manner.fanout ^ OTHER_GROUP)
+        self.plan = replace(self.plan, interfaces=interfaces, wanted=wanted, manner=manner)
+        self.order += 1
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

@@ -1,0 +1,53 @@
+"""How the lanes of a run open and leave interfaces together, so that a flow is in one lane at any time.
+
+In: tickets, one for each interface and order; one page for each lane, which it alone writes.  Out: whose turn it is.
+Invariant: the kernel numbers the members of a fanout group as they join (packet(7)), and gives a flow to one of those
+that there are.  So lanes join in one order everywhere, none listens before all have joined, and none leaves before all
+are hushed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from capture.counters import Counters
+
+SLOTS: Final = 1024  # tickets of a page; a lane that has more interfaces opens no further one
+PAGE: Final = tuple(f"slot{at}" for at in range(SLOTS))
+"""Counters of a page: tickets of interfaces that are joined, with HUSHED once nothing more comes out; 0: no ticket."""
+HUSHED: Final = 1 << 63
+
+
+def ticket(order: int, index: int) -> int:
+    """Return the ticket of an interface, by its index, for a certain order, from 1."""
+    return order << 32 | index
+
+
+@dataclass(frozen=True)
+class Turns:
+    """One lane's view; without pages there is one lane, which waits for nobody."""
+
+    pages: tuple[Counters, ...] = ()
+    lane: int = 0
+
+    def may_join(self, mine: int) -> bool:
+        """Whether the lane before has joined."""
+        return not self.pages or self.lane == 0 or mine in self._of(self.lane - 1)
+
+    def may_listen(self, mine: int) -> bool:
+        """Whether every lane has joined."""
+        return all(mine in self._of(lane) for lane in range(len(self.pages)))
+
+    def may_leave(self, mine: int) -> bool:
+        """Whether no lane listens any more."""
+        return not any(mine in self._of(lane) for lane in range(len(self.pages)))
+
+    def publish(self, joined: Iterable[int], hushed: Iterable[int]) -> None:
+        """Show the other lanes what this one has."""
+        if self.pages:
+            tickets = [*joined, *(each | HUSHED for each in hushed)][:SLOTS]
+            for name, value in zip(PAGE, tickets + [0] * (SLOTS - len(tickets)), strict=True):
+                self.pages[self.lane].set(name, value)
+
+    def _of(self, lane: int) -> set[int]:
+        return set(self.pages[lane].as_dict().values())
