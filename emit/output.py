@@ -97,6 +97,12 @@ class Output(abc.ABC):
         """Return when `pump` has something to do even if no record comes, on the monotonic clock."""
         return None
 
+    def leave(self) -> None:
+        """Close, and give up what has left the ring and has no outcome yet: no successor can send it again."""
+        self.close()
+        self.tally.dropped += self.tally.owed
+        self.settle(0)
+
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """Let go of what `start` opened; no record is taken any more."""
 

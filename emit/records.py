@@ -10,6 +10,7 @@ from typing import Final, Literal
 from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
+from emit.succession import Ended, Flag
 
 REQUEST_TAG: Final = "request"
 RESPONSE_TAG: Final = "response"
@@ -94,6 +95,8 @@ class WorkerSpec:
     index: int
     workers: int
     outputs: tuple[OutputSpec, ...]
+    leave: Flag = field(default_factory=Flag, repr=False)  # raised: a successor takes over
+    after: Ended | None = field(default=None, repr=False)  # whom it succeeds
 
 
 @dataclass(frozen=True, slots=True)

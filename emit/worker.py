@@ -25,6 +25,8 @@ NAP_MS: Final = 1
 BACKLOG_BYTES: Final = 256 * 1024
 """More than that waiting in the ring already: go on at once."""
 SLEEP_MS: Final = 60_000
+LEAVE_S: Final = 2.0
+"""How long a worker that is succeeded waits for what is under way; the successor then sends it once more."""
 
 OUTPUTS: Final[dict[str, type[Output]]] = {
     "tcp": TcpOutput,
@@ -36,7 +38,14 @@ OUTPUTS: Final[dict[str, type[Output]]] = {
 
 def main(spec: WorkerSpec) -> None:
     """Run one worker until its ring is closed and everything in it has an outcome; the target of its process."""
-    run_child(Worker(spec).run, spec.events, spec.parent, spec.level)
+    run_child(lambda: _work(spec), spec.events, spec.parent, spec.level)
+
+
+def _work(spec: WorkerSpec) -> None:
+    spec.events.tell("ready")
+    if spec.after is not None:
+        spec.after.wait()
+    Worker(spec).run()
 
 
 class Worker:
@@ -52,6 +61,7 @@ class Worker:
         self.poller = select.poll()
         self.watched: dict[int, int] = {}
         self.moved = True
+        self.leaving = False
 
     def recover(self) -> None:
         """Finish what a predecessor was killed in: it books, notes the position, and releases, in this order."""
@@ -71,11 +81,14 @@ class Worker:
         return OUTPUTS[spec.type](spec, self.consumer, self.counters)
 
     def run(self) -> None:
-        """Work until the ring is closed and every output is done; raises DeliveryError if one of them failed."""
+        """Work until the ring is closed and every output is done; raises DeliveryError if one of them failed.
+
+        Or until somebody else takes over: what is not done with by then is left in the ring.
+        """
         for output in self.outputs:
             output.start(time.monotonic())
         finishing = False
-        while True:
+        while not self.leaving:
             now_s = time.monotonic()
             ended = self.consumer.closed  # before head: what was written before closing is seen
             head = self.consumer.head
@@ -83,15 +96,31 @@ class Worker:
                 finishing = True
                 for output in self.outputs:
                     output.finish()
-            before = [output.cursor for output in self.outputs]
-            for output in self.outputs:
-                output.pump(head, now_s)
-            self.moved = before != [output.cursor for output in self.outputs]
-            self.release(head)
+            self.pump(head, now_s)
             if ended and all(output.done(head) for output in self.outputs):
-                break
+                self.end()
+                return
             self.wait(head, finishing)
-        self.end()
+        self.hand_over()
+
+    def pump(self, head: int, now_s: float) -> None:
+        """Give every output its turn, and the ring what all are done with."""
+        before = [output.cursor for output in self.outputs]
+        for output in self.outputs:
+            output.pump(head, now_s)
+        self.moved = before != [output.cursor for output in self.outputs]
+        self.release(head)
+
+    def hand_over(self) -> None:
+        """Begin nothing new, wait a little for what is under way, and leave the rest to the successor."""
+        until_s = time.monotonic() + LEAVE_S
+        head = max(output.cursor for output in self.outputs)
+        while time.monotonic() < until_s and not all(output.done(head) for output in self.outputs):
+            self.pump(head, time.monotonic())
+            self.poll({fd: events for each in self.outputs for fd, events in each.descriptors().items()}, NAP_MS)
+        self.release(head)
+        for output in self.outputs:
+            output.leave()
 
     def release(self, head: int) -> None:
         """Give back what every output is done with, and book it."""
@@ -117,12 +146,21 @@ class Worker:
         else:
             armed = hungry and self.consumer.arm(head)
             timeout_ms = 0 if hungry and not armed else self.until_deadline_ms()
-        self.watch(self.consumer.fileno() if armed else -1)
-        ready = self.poller.poll(timeout_ms) if self.watched or timeout_ms else []
+        wanted = {fd: events for output in self.outputs for fd, events in output.descriptors().items()}
+        wanted[self.spec.leave.fileno()] = select.POLLIN
+        if armed:
+            wanted[self.consumer.fileno()] = select.POLLIN
+        self.poll(wanted, timeout_ms)
         if armed:
             self.consumer.disarm()
+
+    def poll(self, wanted: dict[int, int], timeout_ms: int) -> None:
+        """Wait for descriptors, and tell the outputs about theirs."""
+        self.watch(wanted)
+        ready = self.poller.poll(timeout_ms)
         now_s = time.monotonic()
         for fd, _events in ready:
+            self.leaving = self.leaving or fd == self.spec.leave.fileno()
             for output in self.outputs:
                 if fd in output.descriptors():
                     output.on_ready(now_s)
@@ -134,11 +172,8 @@ class Worker:
             return SLEEP_MS
         return min(max(math.ceil((min(deadlines) - time.monotonic()) * 1000), 0), SLEEP_MS)
 
-    def watch(self, ring_fd: int) -> None:
-        """Have the poller watch what the outputs ask for, and the ring if it is armed."""
-        wanted = {fd: events for output in self.outputs for fd, events in output.descriptors().items()}
-        if ring_fd >= 0:
-            wanted[ring_fd] = select.POLLIN
+    def watch(self, wanted: dict[int, int]) -> None:
+        """Have the poller watch these descriptors, by their events."""
         if wanted == self.watched:
             return
         for fd in self.watched.keys() - wanted.keys():

@@ -90,10 +90,10 @@ class Processes:
         self.children.append(child)
         return child
 
-    def worker(self, ring: Ring, *outputs: OutputSpec, counters: Counters | None = None) -> Child:
+    def worker(self, ring: Ring, *outputs: OutputSpec, counters: Counters | None = None, **more: Any) -> Child:
         """Start a worker."""
         counters = counters or Counters(worker_counters(len(outputs)))
-        spec = WorkerSpec(os.getpid(), 20, EventQueue(), counters, ring, 0, 1, outputs)
+        spec = WorkerSpec(os.getpid(), 20, EventQueue(), counters, ring, 0, 1, outputs, **more)
         return self.start(emit.worker.main, spec)
 
     def receiver(self, *rings: Ring, port: int = 0, **limits: Any) -> tuple[Child, int]:

@@ -1,0 +1,63 @@
+"""How one worker takes over from another: a ring has one reader at a time.
+
+In: descriptors that travel to a child.  Out: `Flag`, which asks a worker to leave, and `Ended`, which tells its
+successor that it has.  Invariant: both hold for exactly one process, whatever has become of its number.
+"""
+
+import os
+import select
+from collections.abc import Callable
+from multiprocessing import reduction
+from typing import Any
+
+
+class Flag:
+    """Down until somebody raises it; readable then (eventfd(2))."""
+
+    def __init__(self, fd: int = -1) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if fd < 0 else fd
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
+        if self.fd >= 0:
+            close(self.fd)
+            self.fd = -1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach_flag, (reduction.DupFd(self.fd),)
+
+    def fileno(self) -> int:
+        """Return a descriptor to poll."""
+        return self.fd
+
+    def raise_(self) -> None:
+        """Raise it, for good."""
+        os.eventfd_write(self.fd, 1)
+
+
+class Ended:
+    """A child's end; made while it is surely there, as its number may be another's later (pidfd_open(2))."""
+
+    def __init__(self, pid: int = 0, fd: int = -1) -> None:
+        self.fd = os.pidfd_open(pid) if fd < 0 else fd
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
+        if getattr(self, "fd", -1) >= 0:
+            close(self.fd)
+            self.fd = -1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach_ended, (reduction.DupFd(self.fd),)
+
+    def wait(self) -> None:
+        """Return once the child has ended."""
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        poller.poll()
+
+
+def _attach_flag(travelled: Any) -> Flag:
+    return Flag(travelled.detach())
+
+
+def _attach_ended(travelled: Any) -> Ended:
+    return Ended(fd=travelled.detach())
