@@ -16,7 +16,7 @@ USAGE_EXIT_CODE: Final = 2
 USAGE_ERROR: Final = cast(type[Exception], typer.BadParameter.__base__)  # typer names only some of its children
 
 app = typer.Typer(
-    help="Mirror HTTP traffic from capture files, with nothing lost in silence.",
+    help="Mirror HTTP traffic, live or from capture files, with nothing lost in silence.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,13 +57,25 @@ def run(
     log_format: Style = LogStyle.plain,
 ) -> None:
     """Run the main job: input, messages, outputs; prints the ledger at the end."""
-    from pipeline.run import Telling
+    from pipeline.run import Origin, Telling
     from pipeline.run import run as run_job
     from pipeline.settings import load
 
     terminal = _terminal(quiet, verbose, log_format)
     job = load(config, set_ or ())
-    raise typer.Exit(run_job(job, Telling(terminal, ledger, strict, quiet)))
+    origin = Origin(config, lambda: load(config, set_ or ()))
+    raise typer.Exit(run_job(job, Telling(terminal, ledger, strict, quiet), origin))
+
+
+@app.command()
+def reload(config: ConfigPath) -> None:
+    """Have the run of this configuration apply what was changed in the file; says what needs a restart."""
+    from pipeline.control import ask
+
+    lines, code = ask(config)
+    for line in lines:
+        typer.echo(line, err=code != 0)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -4,6 +4,7 @@ In: the maps that TOML gives.  Out: a `Config`, or pydantic's errors, which `pip
 Invariant: a `Config` that exists has passed every check that needs no file, no socket and no privilege.
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,7 +16,8 @@ from pipeline.values import read_address, read_duration_s, read_size_bytes
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
 MOST_LANES: Final = 64
-LARGEST_FRAME: Final = 262_144 + 64  # the snap length and the frame's entry in the ring
+LONGEST_SNAP: Final = 262_144
+LARGEST_FRAME: Final = LONGEST_SNAP + 64  # and the frame's entry in the ring
 
 
 def _as_tuple(value: object) -> object:
@@ -36,6 +38,19 @@ def _check_target(value: str) -> str:
     return value
 
 
+def _check_network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError('write an address or a network, like "10.0.0.7" or "2001:db8::/32"') from None
+
+
+def _check_interface(value: str) -> str:
+    if not value.isprintable() or any(each in "/ \t" for each in value):
+        raise ValueError('write the name of an interface or a pattern, like "eth0", "veth*" or "any"')
+    return value
+
+
 def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":
@@ -50,6 +65,9 @@ SomeText = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
+Network = Annotated[str, AfterValidator(_check_network)]
+Interface = Annotated[SomeText, AfterValidator(_check_interface)]
+Lanes = Annotated[int | Literal["auto"], BeforeValidator(_check_lanes)]
 
 
 class Table(BaseModel):
@@ -74,8 +92,52 @@ class PcapInput(Table):
     decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
         default=TUNNELS, description="tunnels that are looked into; `ports` is about what is inside, `filter` is not"
     )
-    lanes: Annotated[int | Literal["auto"], BeforeValidator(_check_lanes)] = Field(
+    lanes: Lanes = Field(
         default=1, description='how many assemblers share the connections, each with its own workers; or "auto"'
+    )
+
+
+class LiveInput(Table):
+    """Traffic of this machine's network interfaces, as it goes by."""
+
+    type: Literal["live"] = Field(description="watch network interfaces")
+    interfaces: Annotated[tuple[Interface, ...], BeforeValidator(_as_tuple), Field(min_length=1, strict=False)] = Field(
+        default=("any",), description='names or patterns, like "eth0" or "veth*"; they may come and go; or "any"'
+    )
+    ports: Annotated[tuple[Port, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=(), description="TCP ports of the servers; an empty list means every TCP port"
+    )
+    hosts: Annotated[tuple[Network, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=(), description="addresses or networks, one of which is at one end; an empty list means all"
+    )
+    direction: Literal["both", "inbound", "outbound"] = Field(
+        default="both", description="by who opened the connection, seen from `hosts`, or else from this machine"
+    )
+    filter: SomeText | None = Field(
+        default=None, description="a capture filter, as tcpdump takes it", examples=["not host 10.0.0.7"]
+    )
+    sample: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=100.0, description="percent of the connections that are taken, both directions of each"
+    )
+    decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=(), description="tunnels that are looked into; `ports` and `hosts` are about what is inside"
+    )
+    lanes: Lanes = Field(
+        default=1, description='how many captures share the connections, each with its own processes; or "auto"'
+    )
+    pin: bool = Field(default=False, description="true: each process keeps to one core")
+    snap_length: Annotated[Size, Field(ge=128, le=LONGEST_SNAP)] = Field(
+        default=LONGEST_SNAP, description="most bytes of a frame; the default takes offloaded (GRO, TSO) ones whole"
+    )
+    buffer: Annotated[Size, Field(ge=2**16, lt=2**31)] = Field(
+        default=64 * 2**20, description="in the kernel, for each interface and lane"
+    )
+    timeout: Annotated[Seconds, Field(ge=0.001, le=1)] = Field(
+        default=0.01, description="the kernel hands frames over at the latest after this long"
+    )
+    promiscuous: bool = Field(default=True, description="false: only frames that are meant for this machine")
+    user: SomeText | None = Field(
+        default=None, description="if started as root: the user that all of its processes run as", examples=["nobody"]
     )
 
 
@@ -142,9 +204,10 @@ class Ring(Table):
 class AnyOutput(Table):
     """What every output has."""
 
-    policy: Literal["block", "drop"] = Field(
-        default="block",
-        description="when the output cannot keep up: block loses nothing, drop counts what it skips",
+    policy: Literal["block", "drop"] | None = Field(
+        default=None,
+        description="when it cannot keep up: block (waits) or drop (counts); drop if the input is live, not for files",
+        examples=["block"],
     )
 
 
@@ -197,9 +260,9 @@ class NullOutput(AnyOutput):
     type: Literal["null"] = Field(description="count and forget")
 
 
-Input = Annotated[PcapInput | TcpInput, Field(discriminator="type")]
+Input = Annotated[PcapInput | LiveInput | TcpInput, Field(discriminator="type")]
 Output = Annotated[TcpOutput | FileOutput | StdoutOutput | NullOutput, Field(discriminator="type")]
-INPUTS: Final[tuple[type[Table], ...]] = (PcapInput, TcpInput)
+INPUTS: Final[tuple[type[Table], ...]] = (PcapInput, LiveInput, TcpInput)
 OUTPUTS: Final[tuple[type[Table], ...]] = (TcpOutput, FileOutput, StdoutOutput, NullOutput)
 
 
@@ -211,6 +274,12 @@ class Config(Table):
     workers: Workers = Workers()
     ring: Ring = Ring()
     output: Annotated[tuple[Output, ...], BeforeValidator(_as_tuple), Field(strict=False)] = ()
+
+    def policy(self, output: Output) -> Literal["block", "drop"]:
+        """Return what an output of this run does when it cannot keep up."""
+        if output.policy is not None:
+            return output.policy
+        return "drop" if self.input.type == "live" and output.type != "file" else "block"
 
 
 class CombinationError(ValueError):

@@ -15,7 +15,7 @@ from capture.child import EventQueue
 
 NAP_S: Final = 0.25  # how long a reader sleeps before it looks whether its child was killed
 END: Final = {"event": "end"}
-NOT_LOGGED: Final = ("failed", "listening")  # the supervisor says the one itself, the child logs the other
+NOT_LOGGED: Final = ("failed", "listening", "ready")  # the supervisor acts on them, or the child logs the same
 
 Handle = Callable[[str, dict[str, Any]], None]
 

@@ -6,10 +6,12 @@ In: a checked `Config`.  Out: lines of text.  Opens nothing but the list of inpu
 from collections.abc import Iterator
 from pathlib import Path
 
+from capture.filters import expression
 from capture.sources import expand
-from pipeline.config import Config, FileOutput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline import live
+from pipeline.config import Config, FileOutput, LiveInput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
 from pipeline.lanes import lanes
-from pipeline.values import read_address, write_duration, write_size
+from pipeline.values import read_address, write_address, write_duration, write_size
 
 LOOPBACK = ("127.", "::1", "localhost")
 
@@ -18,18 +20,22 @@ def explain(config: Config) -> Iterator[str]:
     """Yield what would be read, what is done with it, and where it would be sent."""
     if isinstance(config.input, TcpInput):
         yield from _tcp_input(config.input)
+    elif isinstance(config.input, LiveInput):
+        yield from _live_input(config, config.input)
+        yield from _assembly(config, config.input)
     else:
-        yield from _pcap_input(config, config.input)
+        yield from _pcap_input(config.input)
+        yield from _assembly(config, config.input)
     count = config.workers.count
     processes = "1 process" if count == 1 else f"{count} processes"
     of_each = f" in each of {lanes(config)} lanes" if lanes(config) > 1 else ""
     yield f"workers  {processes}{of_each}, each with a ring of {write_size(config.ring.messages)}"
     for at, output in enumerate(config.output):
-        yield f"output {at} {_output(output)}; {_policy(output)}"
+        yield f"output {at} {_output(output)}; {_policy(config.policy(output))}"
     yield "The configuration is valid."
 
 
-def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
+def _pcap_input(source: PcapInput) -> Iterator[str]:
     paths = expand(source.path)
     named = "standard input" if paths == ("-",) else ", ".join(paths[:4]) + (", …" if len(paths) > 4 else "")
     size = sum(Path(path).stat().st_size for path in paths if path != "-")
@@ -37,6 +43,37 @@ def _pcap_input(config: Config, source: PcapInput) -> Iterator[str]:
     yield f"input    frames from {named}{several}{f', {write_size(size)}' if size else ''}"
     ports = ", ".join(map(str, source.ports)) if source.ports else "all"
     yield f"         TCP ports: {ports}" + (f"; and only what matches: {source.filter}" if source.filter else "")
+
+
+def _live_input(config: Config, source: LiveInput) -> Iterator[str]:
+    how = "promiscuous, " if source.promiscuous else ""
+    yield (
+        f"input    frames that go by on {', '.join(source.interfaces)}; {how}up to {write_size(source.snap_length)} "
+        f"of each, {write_size(source.buffer)} of buffer, at most {write_duration(source.timeout)} late"
+    )
+    ports = ", ".join(map(str, source.ports)) if source.ports else "all"
+    hosts = f"; hosts: {', '.join(source.hosts)}" if source.hosts else ""
+    yield f"         TCP ports: {ports}{hosts}"
+    if source.direction != "both":
+        yield f"         {_direction(source)}"
+    if source.sample < 100:
+        yield f"         {source.sample:g}% of the connections, chosen by their addresses and ports"
+    chosen = live.select(config, source)
+    for address, port in chosen.exclude:
+        yield f"         left out: {write_address(address, port)}, where an output sends to"
+    yield f"         filter: {expression(live.wanted(config, source, chosen))}"
+    if source.user is not None:
+        yield f"         its processes run as {source.user}"
+
+
+def _direction(source: LiveInput) -> str:
+    ours = ", ".join(source.hosts) if source.hosts else "this machine"
+    if source.direction == "inbound":
+        return f"only connections that others opened, not those that {ours} opened to others"
+    return f"only connections that {ours} opened, not those that others opened"
+
+
+def _assembly(config: Config, source: PcapInput | LiveInput) -> Iterator[str]:
     yield f"         tunnels: {', '.join(source.decapsulate) if source.decapsulate else 'not looked into'}"
     settings = config.assemble
     if source.lanes != 1:
@@ -83,7 +120,7 @@ def _output(output: Output) -> str:
     return "JSON Lines on standard output" if isinstance(output, StdoutOutput) else "nowhere: messages are counted"
 
 
-def _policy(output: Output) -> str:
-    if output.policy == "drop":
+def _policy(policy: str) -> str:
+    if policy == "drop":
         return "when it cannot keep up, messages are dropped and counted"
     return "when it cannot keep up, everything waits"

@@ -41,6 +41,18 @@ OUTPUT_LOSSES: Final = ("dropped", "undelivered")
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What workers that were succeeded by others counted, and what their outputs are called."""
+
+    workers: Sequence[Counts]
+    outputs: Sequence[str]
+
+    def worker(self, name: str) -> int:
+        """Sum one counter over these workers."""
+        return sum(counts.get(name, 0) for counts in self.workers)
+
+
+@dataclass(frozen=True)
 class Tally:
     """The counters of one run, by kind of process, summed over lanes; None where a run has no such process."""
 
@@ -50,10 +62,16 @@ class Tally:
     workers: Sequence[Counts] = ()
     outputs: Sequence[str] = ()  # what each output is called
     parts: Mapping[str, Counts] = field(default_factory=dict)  # of `capture` and `assemble`, where there are several
+    succeeded: Sequence[Delivery] = ()  # earlier workers, oldest first
 
     def worker(self, name: str) -> int:
-        """Sum one counter over all workers."""
-        return sum(counts.get(name, 0) for counts in self.workers)
+        """Sum one counter over all workers, of now and earlier."""
+        return sum(each.worker(name) for each, _heading in self.deliveries())
+
+    def deliveries(self) -> list[tuple[Delivery, str]]:
+        """Return the workers of each configuration that this run has had, and what to add to their outputs' names."""
+        earlier = [(each, f", before reload {at}") for at, each in enumerate(self.succeeded, start=1)]
+        return [*earlier, (Delivery(self.workers, self.outputs), "")]
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class Ledger:
         tally = self.tally
         single = {"capture": tally.capture, "assemble": tally.assemble, "receiver": tally.receiver}
         counters: dict[str, Any] = {name: dict(counts) for name, counts in single.items() if counts is not None}
-        counters["workers"] = [dict(counts) for counts in tally.workers]
+        counters["workers"] = [dict(counts) for each, _when in tally.deliveries() for counts in each.workers]
         if tally.parts:
             counters["parts"] = {name: dict(counts) for name, counts in tally.parts.items()}
         equations = [
@@ -122,7 +140,7 @@ def build(tally: Tally) -> Ledger:
     """Form the equations and the losses of one run."""
     equations: list[Equation] = []
     if tally.capture is not None and tally.assemble is not None:
-        equations += [*_frames(tally.capture, tally.assemble), *_assembly(tally.assemble)]
+        equations += [*_wire(tally.capture), *_frames(tally.capture, tally.assemble), *_assembly(tally.assemble)]
     if tally.receiver is not None:
         equations.append(_records(tally.receiver))
     if tally.outputs:
@@ -140,6 +158,18 @@ def _words(name: str) -> str:
     head, _, rest = name.partition("_")
     rest = rest.replace("_", " ")
     return rest if head == "segments" else f"{head}: {rest}"
+
+
+def _wire(capture: Counts) -> list[Equation]:
+    """Return what a live source saw go by; the kernel counts what it dropped, and we what we were given."""
+    if not capture.get("interfaces_opened", 0):
+        return []
+    places = {
+        "captured": capture["frames_captured"],
+        "dropped by the kernel": capture["frames_dropped_kernel"],
+        "dropped by the interface": capture["frames_dropped_interface"],
+    }
+    return [Equation("frames on the wire", sum(places.values()), places)]
 
 
 def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
@@ -181,9 +211,10 @@ def _messages(tally: Tally) -> list[Equation]:
     taken = tally.worker("messages_taken")
     verb = "assembled" if tally.assemble is not None else "received"
     equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken})]
-    for at, label in enumerate(tally.outputs):
-        right = {place: tally.worker(f"output{at}_{place}") for place in ("delivered", *OUTPUT_LOSSES)}
-        equations.append(Equation(f"output {at}: {label}", taken, right))
+    for each, when in tally.deliveries():
+        for at, label in enumerate(each.outputs):
+            right = {place: each.worker(f"output{at}_{place}") for place in ("delivered", *OUTPUT_LOSSES)}
+            equations.append(Equation(f"output {at}: {label}{when}", each.worker("messages_taken"), right))
     return equations
 
 
@@ -193,9 +224,10 @@ def _losses(tally: Tally) -> dict[str, int]:
         for name, words in LOSSES.items():
             if counts is not None and counts.get(name, 0):
                 losses[words] = losses.get(words, 0) + counts[name]
-    for at, label in enumerate(tally.outputs):
-        for place in OUTPUT_LOSSES:
-            count = tally.worker(f"output{at}_{place}")
-            if count:
-                losses[f"messages {place} at output {at}: {label}"] = count
+    for each, when in tally.deliveries():
+        for at, label in enumerate(each.outputs):
+            for place in OUTPUT_LOSSES:
+                count = each.worker(f"output{at}_{place}")
+                if count:
+                    losses[f"messages {place} at output {at}: {label}{when}"] = count
     return losses

@@ -18,6 +18,8 @@ def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float) 
         f"{capture.get('frames_captured', 0):,} frames ({frames}/s)",
         f"{assemble.get('messages', 0):,} messages ({messages}/s)",
     ]
+    if capture.get("interfaces_opened", 0):
+        return ", ".join([*parts, *_drops(now)])
     read, total = capture.get("bytes_read", 0), capture.get("bytes_total", 0)
     if total and read:
         parts.insert(0, f"{min(100, 100 * read // total)}% of {write_size(total)}")
@@ -29,6 +31,15 @@ def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float) 
     if total and read >= total and waiting > 0:
         parts.append(f"{waiting:,} on their way out")
     return ", ".join(parts)
+
+
+def _drops(now: Tally) -> list[str]:
+    """Say what a live run has lost so far, nothing if that is nothing."""
+    capture = now.capture or {}
+    dropped = sum(capture.get(f"frames_dropped_{place}", 0) for place in ("kernel", "interface", "ring"))
+    at_output = sum(now.worker(f"output{at}_dropped") for at in range(len(now.outputs)))
+    frames = [f"{dropped:,} frames dropped"] if dropped else []
+    return frames + ([f"{at_output:,} messages dropped at outputs"] if at_output else [])
 
 
 def _receiving(now: Tally, before: Tally, elapsed_s: float) -> str:

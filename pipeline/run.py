@@ -4,6 +4,7 @@ In: a checked configuration and how the user wants to be told.  Out: the exit co
 standard error; standard output belongs to the outputs.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -16,7 +17,12 @@ from typing import Final
 from capture.errors import ConfigError, MirrorError
 from pipeline import ledger as ledgers
 from pipeline import progress, report
-from pipeline.config import Config, PcapInput
+from pipeline.advice import Advisor
+from pipeline.config import Config, LiveInput, PcapInput
+from pipeline.hearing import Hearing
+from pipeline.notify import Notifier
+from pipeline.reload import Reloader
+from pipeline.service import Service
 from pipeline.stages import wire
 from pipeline.supervisor import Outcome, Supervisor
 from pipeline.terminal import Terminal
@@ -24,9 +30,18 @@ from pipeline.wiring import Wiring
 
 STATUS_EVERY_S: Final = 0.5  # on a terminal
 LOG_EVERY_S: Final = 5.0  # elsewhere
+ADVISE_EVERY_S: Final = 1.0
 LOSS_EXIT_CODE: Final = 3
 
 log = logging.getLogger("pipeline")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the configuration came from, and how to read it again."""
+
+    path: Path
+    load: Callable[[], Config]
 
 
 @dataclass(frozen=True)
@@ -39,17 +54,26 @@ class Telling:
     quiet: bool = False
 
 
-def run(config: Config, telling: Telling) -> int:
+def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
     """Run to the end and return the exit code; raises `MirrorError` if it cannot even start."""
     _check_ledger_path(config, telling.ledger)
     level = logging.getLogger().getEffectiveLevel()
     wiring = wire(config, level)
     log.info("%s", _beginning(config, wiring))
     watch = Watch(wiring, telling)
-    try:
-        outcome = Supervisor(wiring, watch).run()
-    finally:
-        telling.terminal.status("")
+    supervisor = Supervisor(wiring, watch)
+    notifier = Notifier.from_environment()
+    service = Service(supervisor, notifier)
+    watch.tasks.append(service.attend)
+    with contextlib.ExitStack() as stack:
+        stack.callback(notifier.close)
+        stack.callback(telling.terminal.status, "")
+        if origin is not None:
+            reloader = Reloader(origin.load, config, wiring, supervisor, level)
+            hearing = Hearing(supervisor, lambda: service.reloading(reloader.reload), origin.path)
+            stack.callback(hearing.close)
+            watch.tasks.append(hearing.attend)
+        outcome = supervisor.run()
     tally = wiring.tally()
     _remark(config, tally, wiring)
     log.info(
@@ -62,12 +86,19 @@ def run(config: Config, telling: Telling) -> int:
 
 
 def _beginning(config: Config, wiring: Wiring) -> str:
-    what = "receiving" if config.input.type == "tcp" else f"reading {', '.join(config.input.path)}"
     kinds = [stage.kind for stage in wiring.stages]
     parts = [_several(kinds.count("worker"), "worker")]
     if kinds.count("assembler") > 1:
         parts.insert(0, _several(kinds.count("assembler"), "lane"))
-    return f"{what}; {'; '.join(parts)}; to {', '.join(wiring.outputs)}"
+    return f"{_what(config)}; {'; '.join(parts)}; to {', '.join(wiring.outputs)}"
+
+
+def _what(config: Config) -> str:
+    source = config.input
+    if isinstance(source, LiveInput):
+        ports = f", TCP port {', '.join(map(str, source.ports))}" if source.ports else ", every TCP port"
+        return f"watching {', '.join(source.interfaces)}{ports}"
+    return f"reading {', '.join(source.path)}" if isinstance(source, PcapInput) else "receiving"
 
 
 def _several(count: int, what: str) -> str:
@@ -84,9 +115,19 @@ class Watch:
         self.every_s = STATUS_EVERY_S if telling.terminal.live else LOG_EVERY_S
         self.began_s = self.shown_s = clock()
         self.before = wiring.tally()
+        self.advisor = Advisor()
+        self.advised_s = self.began_s
+        self.tasks: list[Callable[[], None]] = []  # what else is looked at as often
 
     def __call__(self) -> None:
         now_s = self.clock()
+        for task in self.tasks:
+            task()
+        if now_s - self.advised_s >= ADVISE_EVERY_S:
+            self.advised_s = now_s
+            rings = {name: ring.stats() for name, ring in self.wiring.rings.items()}
+            for line in self.advisor.look(self.wiring.tally(), rings, now_s):
+                log.warning("%s", line)
         if self.telling.quiet or now_s - self.shown_s < self.every_s:
             return
         tally = self.wiring.tally()
@@ -152,19 +193,22 @@ def _check_ledger_path(config: Config, path: Path | None) -> None:
 def _remark(config: Config, tally: ledgers.Tally, wiring: Wiring) -> None:
     """Say in words why nothing may have come out, and what was lost on the way to this log."""
     counts = tally.assemble
-    if counts is not None and isinstance(config.input, PcapInput) and not counts["messages"]:
-        log.warning("%s", _why_no_message(counts, tally.capture or {}, config.input.ports))
+    source = config.input
+    if counts is not None and isinstance(source, PcapInput | LiveInput) and not counts["messages"]:
+        log.warning("%s", _why_no_message(counts, tally.capture or {}, source))
     lost = sum(stage.events.counters["events_lost"] for stage in wiring.stages)
     if lost:
         log.warning("%d log records were lost: the processes had more to say than was read", lost)
 
 
-def _why_no_message(counts: ledgers.Counts, capture: ledgers.Counts, ports: tuple[int, ...]) -> str:
+def _why_no_message(counts: ledgers.Counts, capture: ledgers.Counts, source: PcapInput | LiveInput) -> str:
     if not capture.get("frames_captured", 0):
-        return "no frame was read"
+        if isinstance(source, PcapInput):
+            return "no frame was read"
+        return f"no frame was captured on {', '.join(source.interfaces)}; `pipeline interfaces` shows where traffic is"
     if counts["segments_data"] + counts["segments_control"]:
         return "TCP was seen, but no HTTP message in it"
     if counts.get("refused_port", 0):
-        watched = ", ".join(map(str, ports))
+        watched = ", ".join(map(str, source.ports))
         return f"no TCP was seen on port {watched}: {counts['refused_port']:,} frames are of other ports"
     return f"no TCP was seen in {capture['frames_captured']:,} frames"

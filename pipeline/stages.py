@@ -1,13 +1,14 @@
 """From a configuration to the stages of a run: what each process is given.
 
 In: a `Config`.  Out: a `Wiring`, its stages in the order in which they start, consumers before producers.
-Invariant: every ring has one writing and one reading stage.  A lane is a frame ring, its assembler and their
-workers, which are numbered through all lanes.
+Invariant: every ring has one writing and, at a time, one reading stage.  A lane is a frame ring, its assembler and
+their workers, which are numbered through all lanes.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import assemble.process
@@ -18,34 +19,50 @@ from assemble.settings import Settings
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.child import EventQueue
 from capture.counters import Counters
+from capture.fanout import FanoutGroups
+from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 from capture.sources import expand
 from emit.records import RECEIVER_COUNTERS, OutputSpec, ReceiverSpec, WorkerSpec, worker_counters
-from pipeline.config import Assemble, Config, FileOutput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
-from pipeline.lanes import lanes
+from emit.succession import Ended
+from pipeline import live
+from pipeline.config import Config, FileOutput, LiveInput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.confinement import confine
+from pipeline.lanes import by_kernel, lanes
 from pipeline.values import read_address
 from pipeline.wiring import Stage, Wiring
 
 
 def wire(config: Config, level: int) -> Wiring:
     """Make everything that the processes of a run share; raises `MirrorError` if an input is not there."""
-    count = lanes(config)
+    count, groups = lanes(config), None
     rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(count * config.workers.count)}
     messages = tuple(rings.values())
-    stages = [_worker(config, level, at, len(messages), ring) for at, ring in enumerate(messages)]
+    stages = workers(config, level, messages)
     if isinstance(config.input, TcpInput):
         stages.append(_receiver(config.input, level, messages))
     else:
-        paths = expand(config.input.path)
         names = [f" {lane}" for lane in range(count)] if count > 1 else [""]
         frames = {f"frame ring{name}": Ring.create(config.ring.frames) for name in names}
-        chosen = settings(config.assemble, config.input)
+        chosen = settings(config, config.input)
         stages += _assemblers(names, level, chosen, tuple(frames.values()), messages)
-        route = FlowRoute(chosen, count) if count > 1 else None
-        stages.append(_capture(config, config.input, level, tuple(frames.values()), paths, route))
+        captures, groups = _captures(config, level, chosen, tuple(frames.values()))
+        stages += captures
         rings = frames | rings
-    return Wiring(tuple(stages), rings, tuple(label(output) for output in config.output))
+    return Wiring(confine(config, stages), rings, labels(config), groups)
+
+
+def workers(config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = ()) -> list[Stage]:
+    """Return one worker for each message ring; `after` are the ends of those that read the rings until now."""
+    listed = zip_longest(rings, after)
+    made = [_worker(config, level, at, len(rings), ring, ended) for at, (ring, ended) in enumerate(listed)]
+    return confine(config, made)
+
+
+def labels(config: Config) -> tuple[str, ...]:
+    """Name the outputs the way people know them."""
+    return tuple(label(output) for output in config.output)
 
 
 def label(output: Output) -> str:
@@ -55,18 +72,18 @@ def label(output: Output) -> str:
     return f"file {output.path}" if isinstance(output, FileOutput) else output.type
 
 
-def _worker(config: Config, level: int, index: int, workers: int, ring: Ring) -> Stage:
-    outputs = tuple(_output(at, output) for at, output in enumerate(config.output))
+def _worker(config: Config, level: int, index: int, workers: int, ring: Ring, after: Ended | None) -> Stage:
+    outputs = tuple(_output(at, output, config.policy(output)) for at, output in enumerate(config.output))
     events, counters = EventQueue(), Counters(worker_counters(len(outputs)))
     spec = WorkerSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
-        index=index, workers=workers, outputs=outputs,
+        index=index, workers=workers, outputs=outputs, after=after,
     )  # fmt: skip
     return Stage(f"worker {index}", emit.worker.main, spec, events, counters, reads=(ring,))
 
 
-def _output(index: int, output: Output) -> OutputSpec:
-    common: dict[str, Any] = {"type": output.type, "index": index, "policy": output.policy}
+def _output(index: int, output: Output, policy: str) -> OutputSpec:
+    common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy}
     if isinstance(output, FileOutput):
         common |= {"path": output.path, "format": output.format, "compression": output.compression}
     elif isinstance(output, StdoutOutput):
@@ -97,37 +114,53 @@ def _assembler(name: str, level: int, chosen: Settings, ring: Ring, outputs: tup
     events, counters = EventQueue(), Counters(ASSEMBLE_COUNTERS)
     spec = assemble.process.AssembleSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
-        outputs=outputs, settings=chosen,
+        outputs=outputs, settings=chosen, orders=Orders(),
     )  # fmt: skip
     return Stage(name, assemble.process.main, spec, events, counters, writes=outputs, reads=(ring,))
 
 
-def settings(chosen: Assemble, source: PcapInput) -> Settings:
+def settings(config: Config, source: PcapInput | LiveInput) -> Settings:
     """Translate the [assemble] table, and what of [input] is its business, for the assembler."""
-    return Settings(
+    table = config.assemble
+    chosen = Settings(
         ports=source.ports, decapsulate=source.decapsulate,
-        responses=chosen.responses, gap_timeout_s=chosen.gap_timeout,
-        idle_timeout_s=chosen.idle_timeout, max_header=chosen.max_header,
-        max_message=chosen.max_message, memory=chosen.memory,
-        separate=chosen.separate, checksums=chosen.checksums,
+        responses=table.responses, gap_timeout_s=table.gap_timeout,
+        idle_timeout_s=table.idle_timeout, max_header=table.max_header,
+        max_message=table.max_message, memory=table.memory,
+        separate=table.separate, checksums=table.checksums,
     )  # fmt: skip
+    return replace(chosen, **live.assemble_order(config, source)) if isinstance(source, LiveInput) else chosen
+
+
+def _captures(
+    config: Config, level: int, chosen: Settings, rings: tuple[Ring, ...]
+) -> tuple[list[Stage], FanoutGroups | None]:
+    """Return one capture for each ring where the kernel splits the flows, else one for them all."""
+    source, several = config.input, len(rings) > 1
+    assert not isinstance(source, TcpInput)
+    if isinstance(source, PcapInput):
+        route = FlowRoute(chosen, len(rings)) if several else None
+        common = {"paths": expand(source.path), "bpf": source.filter}
+        return [_capture(config, "capture", level, rings, route=route, **common)], None
+    if several and by_kernel(config):
+        groups = FanoutGroups()
+        plans = enumerate(live.plans(config, source, len(rings), groups))
+        return [_capture(config, f"capture {at}", level, rings[at : at + 1], live=plan) for at, plan in plans], groups
+    route = FlowRoute(chosen, len(rings)) if several else None
+    plan = next(live.plans(config, source, 1, None))
+    return [_capture(config, "capture", level, rings, route=route, live=plan)], None
 
 
 def _capture(
-    config: Config,
-    source: PcapInput,
-    level: int,
-    rings: tuple[Ring, ...],
-    paths: tuple[str, ...],
-    route: FlowRoute | None,
+    config: Config, name: str, level: int, rings: tuple[Ring, ...], route: FlowRoute | None = None, **source: Any
 ) -> Stage:
     events, counters = EventQueue(), Counters(CAPTURE_COUNTERS)
     spec = capture.process.CaptureSpec(
-        parent=os.getpid(), level=level, events=events, counters=counters, rings=rings, paths=paths,
-        batch_frames=config.ring.batch_frames, batch_bytes=config.ring.batch_bytes, bpf=source.filter, route=route,
+        parent=os.getpid(), level=level, events=events, counters=counters, rings=rings, route=route,
+        batch_frames=config.ring.batch_frames, batch_bytes=config.ring.batch_bytes, **source,
     )  # fmt: skip
     return Stage(
-        "capture", capture.process.main, spec, events, counters, writes=rings, source=True,
+        name, capture.process.main, spec, events, counters, writes=rings, source=True,
         assembled=None if route is None else route.page,
     )  # fmt: skip
 

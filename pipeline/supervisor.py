@@ -2,11 +2,15 @@
 
 In: stages, and a function to call a few times per second.  Out: an `Outcome`.  Invariant: when `run` returns
 or raises, no child is left.  Signal handlers only note the signal; the loop acts.
+
+Workers can be succeeded while the run goes on: each successor is started first, and waits for the end of the worker
+whose ring it takes over; that one is asked to leave when all successors are ready.
 """
 
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +21,9 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, Final
 
+from capture.privileges import confined
 from capture.ring import Producer
+from emit.succession import Ended
 from pipeline.events import EventReader, log_event
 from pipeline.wiring import Stage, Wiring
 
@@ -50,6 +56,7 @@ class Child:
     process: BaseProcess
     reader: EventReader
     failure: dict[str, Any] | None = None  # its "failed" event
+    ready: bool = False  # it has said so
     killed: bool = False  # by us: not an error of its own
     reaped: bool = False
 
@@ -68,6 +75,9 @@ class Supervisor:
         self.failed = False  # a child has ended badly: no source takes any more input
         self.deadline_s: float | None = None
         self.asked_s = 0.0  # when the sources were last asked to stop
+        self.leaving: list[Child] = []  # workers that are succeeded, and not asked to leave yet
+        self.hung_up = False  # SIGHUP came: whoever drives the reload takes it back
+        self.attending: Sequence[Any] = ()  # what else wakes the loop up: descriptors, or objects that have one
 
     def run(self) -> Outcome:
         """Start every stage, wait until all have ended, and return how that went."""
@@ -75,9 +85,10 @@ class Supervisor:
             try:
                 self._start()
                 while living := [child for child in self.children if not child.reaped]:
-                    wait([child.process.sentinel for child in living], timeout=TICK_S)
+                    wait([*(child.process.sentinel for child in living), *self.attending], timeout=TICK_S)
                     self._reap(living)
                     self._act()
+                    self._relieve()
                     self.tick()
             finally:
                 self._kill_all()
@@ -88,10 +99,15 @@ class Supervisor:
         def note(number: int, _frame: FrameType | None) -> None:
             self.noted.append(number)
 
-        before = {number: signal.getsignal(number) for number in STOPPING}
+        def hang_up(_number: int, _frame: FrameType | None) -> None:
+            self.hung_up = True
+
+        before = {number: signal.getsignal(number) for number in (*STOPPING, signal.SIGHUP)}
         # A Ctrl-C reaches the children too: they must ignore it before they can say so themselves.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, note)
+        if before[signal.SIGHUP] is not signal.SIG_IGN:  # nohup(1)
+            signal.signal(signal.SIGHUP, hang_up)
         self.note = note
         try:
             yield
@@ -99,23 +115,72 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @property
+    def ready(self) -> bool:
+        """Whether every source takes input."""
+        return bool(self.children) and all(child.ready for child in self.children if child.stage.source)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the sources are to take no more input."""
+        return self.failed or self.outcome.stopped_by is not None
+
+    @property
+    def succeeding(self) -> bool:
+        """Whether workers are being succeeded."""
+        return any(not child.reaped for child in self.children if child.stage not in self.wiring.stages)
+
+    def succeed(self, make: Callable[[Sequence[Ended]], list[Stage]], outputs: tuple[str, ...]) -> None:
+        """Have the workers of now succeeded by those that `make` makes, given the ends of those of now, in order."""
+        workers = self.wiring.workers()
+        before = [next(child for child in self.children if child.stage is stage) for stage in workers]
+        assert all(child.process.pid is not None for child in before)
+        stages = make([Ended(child.process.pid or 0) for child in before])
+        self.wiring.succeed(stages, outputs)
+        for stage in stages:
+            self._spawn(stage)
+        self.leaving = before
+
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
         for stage in self.wiring.stages:
-            process = context.Process(target=stage.target, args=(stage.spec,), name=stage.name)
-            reader = EventReader(stage.name, stage.events, self._hear)
-            process.start()
-            reader.start()
-            log.debug("started %s, process %d", stage.name, process.pid)
-            self.children.append(Child(stage, process, reader))
+            self._spawn(stage)
         signal.signal(signal.SIGINT, self.note)
 
-    def _hear(self, name: str, event: dict[str, Any]) -> None:
+    def _spawn(self, stage: Stage) -> None:
+        process = multiprocessing.get_context("spawn").Process(
+            target=confined, args=(stage.rights, stage.target, stage.spec), name=stage.name
+        )
+        reader = EventReader(stage.name, stage.events, lambda name, event: self._hear(child, name, event))
+        child = Child(stage, process, reader)
+        # Inherited: a Ctrl-C, or the end of a terminal, is for us, also before the child can say so itself.
+        ours = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+        try:
+            process.start()
+        finally:
+            for number, handler in ours.items():
+                signal.signal(number, handler)
+        if stage.cores and process.pid is not None:
+            os.sched_setaffinity(process.pid, stage.cores)
+        reader.start()
+        log.debug("started %s, process %d", stage.name, process.pid)
+        self.children.append(child)
+
+    def _hear(self, child: Child, name: str, event: dict[str, Any]) -> None:
         """Take one event; called in the reader's thread."""
         if event.get("event") == "failed":
-            next(child for child in self.children if child.stage.name == name).failure = event
+            child.failure = event
+        elif event.get("event") in {"ready", "listening"}:
+            child.ready = True
         else:
             log_event(name, event)
+
+    def _relieve(self) -> None:
+        """Ask the workers that are succeeded to leave, once all of their successors are there."""
+        successors = [child for child in self.children if child.stage in self.wiring.workers()]
+        if self.leaving and all(child.ready or child.reaped for child in successors):
+            for child in self.leaving:
+                child.stage.spec.leave.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
+            self.leaving = []
 
     def _reap(self, living: list[Child]) -> None:
         for child in living:
@@ -131,7 +196,7 @@ class Supervisor:
 
     def _bury(self, child: Child, code: int) -> None:
         """Deal with a child that did not end well: note why, let those behind it finish what is there."""
-        asked = child.stage.source and self._stopping() and code == -signal.SIGTERM
+        asked = child.stage.source and self.stopping and code == -signal.SIGTERM
         if not child.killed and not asked:
             self.outcome.fail(_why(child, code), _exit_code(child, code))
             self.failed = True
@@ -156,15 +221,11 @@ class Supervisor:
         if self.deadline_s is not None and now_s >= self.deadline_s:
             self._abort(f"not drained within {self.drain_s:g} s", 1)
         # Asked again and again: the first time may have been before the source was ready to hear it.
-        if self._stopping() and now_s - self.asked_s >= 0.5:
+        if self.stopping and now_s - self.asked_s >= 0.5:
             self.asked_s = now_s
             for child in self.children:
                 if child.stage.source and not child.reaped:
                     child.process.terminate()
-
-    def _stopping(self) -> bool:
-        """Whether the sources are to take no more input."""
-        return self.failed or self.outcome.stopped_by is not None
 
     def _set_deadline(self) -> None:
         if self.deadline_s is None:
@@ -175,7 +236,7 @@ class Supervisor:
             return
         in_flight = self.wiring.in_flight() or "nothing in the rings"
         self.outcome.fail(f"{why}; in flight: {in_flight}", exit_code)
-        self._kill(self.wiring.stages)
+        self._kill([child.stage for child in self.children])
 
     def _kill(self, stages: Sequence[Stage]) -> None:
         """Kill the children that run these stages."""
@@ -186,7 +247,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         living = [child for child in self.children if not child.reaped]
-        self._kill(self.wiring.stages)
+        self._kill([child.stage for child in living])
         for child in living:
             child.process.join()
             child.reader.finish(killed=True)

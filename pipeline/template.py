@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pipeline.config import (
     Assemble,
     FileOutput,
+    LiveInput,
     NullOutput,
     PcapInput,
     Ring,
@@ -35,6 +36,8 @@ def template() -> str:
     parts = [
         HEAD,
         *_table("[input]", PcapInput, CHOSEN),
+        "",
+        *_commented("[input]", LiveInput, {"interfaces": '["eth0"]', "ports": "[80, 8080]"}),
         "",
         *_commented("[input]", TcpInput),
         "",
@@ -63,8 +66,8 @@ def _table(head: str, model: type[BaseModel], chosen: dict[str, str] | None = No
         yield f"{line:<40}# {fields[name].description}"
 
 
-def _commented(head: str, model: type[BaseModel]) -> Iterator[str]:
-    for line in _table(head, model):
+def _commented(head: str, model: type[BaseModel], chosen: dict[str, str] | None = None) -> Iterator[str]:
+    for line in _table(head, model, chosen):
         yield line if line.startswith("# ") else f"# {line.replace('  #', '#', 1)}"
 
 

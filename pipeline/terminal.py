@@ -75,6 +75,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(said | {"text": record.getMessage()}, ensure_ascii=False)
 
 
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal (tty(4)): none, once that has hung up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def start_logging(terminal: Terminal, style: LogFormat, level: int) -> None:
     """Send this process's log to the terminal, in place of whatever was set up before."""
     root = logging.getLogger()

@@ -4,14 +4,16 @@ In: what `pipeline.stages` made from the configuration.  Out: counters and ring 
 Of every kind of process there may be several; a name is the kind, and a number if there are.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from capture.child import EventQueue
 from capture.counters import Counters
+from capture.fanout import FanoutGroups
+from capture.privileges import Rights
 from capture.ring import Ring
-from pipeline.ledger import Counts, Tally, total
+from pipeline.ledger import Counts, Delivery, Tally, total
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Stage:
     source: bool = False  # SIGTERM makes it stop taking input
     reads: tuple[Ring, ...] = ()
     assembled: Counters | None = None  # what it does in an assembler's place: counters as of one
+    cores: tuple[int, ...] = ()  # that it keeps to; none: all
+    rights: Rights = field(default_factory=Rights)  # what it may do, of what this process may
 
     @property
     def kind(self) -> str:
@@ -34,13 +38,26 @@ class Stage:
         return self.name.split()[0]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Wiring:
-    """All stages of one run, consumers before producers, and the rings between them by name."""
+    """All stages of one run, consumers before producers, and the rings between them; workers may be succeeded."""
 
-    stages: tuple[Stage, ...]
+    stages: list[Stage]
     rings: dict[str, Ring]
     outputs: tuple[str, ...]
+    groups: FanoutGroups | None = None  # reserved while this lives
+    succeeded: list[tuple[list[Stage], tuple[str, ...]]] = field(default_factory=list)  # workers and their outputs
+
+    def workers(self) -> list[Stage]:
+        """Return the workers of now."""
+        return [stage for stage in self.stages if stage.kind == "worker"]
+
+    def succeed(self, successors: Sequence[Stage], outputs: tuple[str, ...]) -> None:
+        """Put other workers in the place of those of now."""
+        before = self.workers()
+        self.succeeded.append((before, self.outputs))
+        self.stages = [*successors, *(stage for stage in self.stages if stage not in before)]
+        self.outputs = outputs
 
     def tally(self) -> Tally:
         """Read every counter page as it stands now."""
@@ -53,6 +70,7 @@ class Wiring:
         return Tally(
             total(captures.values()), total(assemblers.values()), total(self._pages("receiver").values()),
             tuple(self._pages("worker").values()), self.outputs, parts,
+            tuple(Delivery(_counts(stages), outputs) for stages, outputs in self.succeeded),
         )  # fmt: skip
 
     def _pages(self, kind: str) -> dict[str, Counts]:
@@ -71,3 +89,7 @@ class Wiring:
         """Say what lies in the rings, in words; empty if nothing does."""
         held = {name: ring.stats() for name, ring in self.rings.items()}
         return ", ".join(f"{stats.used:,} bytes in {name}" for name, stats in held.items() if stats.used)
+
+
+def _counts(stages: Sequence[Stage]) -> tuple[Counts, ...]:
+    return tuple(stage.counters.as_dict() for stage in stages)

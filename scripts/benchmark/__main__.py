@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.benchmark import charts, costs, flame, latency, memory, ratios, results, startup
+from scripts.benchmark import charts, costs, flame, latency, live, memory, ratios, results, startup
 from scripts.benchmark.paths import FOLDER, PATHS, Note
 from scripts.benchmark.recording import capture
 from scripts.benchmark.results import Row
@@ -25,6 +25,7 @@ PARTS: Final = {
     "shapes": "Generated traffic: CPU time less that of a tiny file",
     "latency": "Arrival less event time at 10,000 messages/s, and at rest",
     "scale": "Lanes: CPU time of all processes",
+    "live": "Live, beside the service that is mirrored, on the same cores",
 }
 TITLES: Final = {**PARTS, "cpu": "CPU time of each process of the sending side over the long recording"}
 QUICK: Final = 100_000  # exchanges of the short recording
@@ -74,6 +75,7 @@ class Bench:
             "shapes": lambda: costs.shapes(self.quick, self.raw),
             "latency": lambda: latency.measure(self.quick, self.raw),
             "scale": lambda: costs.lanes(self.quick, self.raw),
+            "live": lambda: live.measure(self.quick, self.raw),
         }
         return parts[name]()
 

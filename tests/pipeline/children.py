@@ -2,14 +2,16 @@
 
 import logging
 import os
+import select
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
 from capture.errors import DeliveryError
 from capture.ring import Consumer, Producer, Ring
+from emit.succession import Ended, Flag
 
 KIND = 2
 
@@ -23,6 +25,8 @@ class FakeSpec:
     reads: Ring | None = None
     writes: Ring | None = None
     parent: int = os.getpid()
+    leave: Flag = field(default_factory=Flag)
+    after: Ended | None = None
 
 
 def read_all(spec: FakeSpec) -> None:
@@ -41,6 +45,45 @@ def read_all(spec: FakeSpec) -> None:
             if closed and position == head:
                 return
             consumer.wait(position)
+
+    run_child(body, spec.events, spec.parent)
+
+
+def read_until_relieved(spec: FakeSpec) -> None:
+    """Count records one by one until the ring is closed, or a successor is to go on."""
+
+    def body() -> None:
+        assert spec.reads is not None
+        spec.events.tell("ready")
+        if spec.after is not None:
+            spec.after.wait()
+        consumer = Consumer(spec.reads)
+        while not select.select([spec.leave], [], [], 0)[0]:
+            closed = consumer.closed
+            if (found := consumer.read(consumer.tail)) is not None:
+                spec.counters.add("seen")
+                consumer.release(found[2])
+            elif closed:
+                return
+            else:
+                consumer.wait(consumer.tail, 10)
+
+    run_child(body, spec.events, spec.parent)
+
+
+def write_until_told_more(spec: FakeSpec) -> None:
+    """Write records until SIGTERM, as fast as there is room."""
+
+    def body() -> None:
+        assert spec.writes is not None
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda _number, _frame: told.set())
+        producer = Producer(spec.writes)
+        spec.events.tell("ready")
+        while not told.is_set():
+            if producer.try_put(KIND, b"another"):
+                spec.counters.add("seen")
+        producer.close()
 
     run_child(body, spec.events, spec.parent)
 

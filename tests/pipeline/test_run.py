@@ -10,6 +10,7 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.errors import ConfigError, MirrorError
 from pipeline import run
+from pipeline.config import LiveInput, PcapInput
 from pipeline.ledger import Equation, Ledger, Tally
 from pipeline.run import Telling, Watch
 from pipeline.settings import parse
@@ -99,7 +100,14 @@ def test_the_ledger_cannot_share_standard_output_with_messages():
 def test_a_run_without_messages_says_why(frames, counts, said):
     """An empty result has several causes, and each its own remedy."""
     full = {"segments_data": 0, "segments_control": 0} | counts
-    assert run._why_no_message(full, {"frames_captured": frames}, (80, 81)) == said
+    source = PcapInput(type="pcap", path=("a.pcap",), ports=(80, 81))
+    assert run._why_no_message(full, {"frames_captured": frames}, source) == said
+
+
+def test_a_live_run_that_saw_nothing_names_its_interfaces():
+    """The wrong interface is the most frequent cause, and cannot be told from the ledger."""
+    source = LiveInput(type="live", interfaces=("eth0", "eth1"))
+    assert "no frame was captured on eth0, eth1; `pipeline interfaces`" in run._why_no_message({}, {}, source)
 
 
 def test_progress_is_logged_every_few_seconds_where_there_is_no_terminal(caplog):

@@ -58,8 +58,8 @@ def test_one_path_or_many_and_values_with_units():
         (PCAP + NULL + "[wrokers]\n", "wrokers: unknown key; did you mean workers?"),
         (PCAP + NULL + "zebra = 1\n", "output.0.zebra: unknown key; the keys here are policy, type"),
         (
-            TCP.replace("tcp", "live") + NULL,
-            'input: type "live" does not exist; write type = "pcap" or "tcp"',
+            TCP.replace("tcp", "lice") + NULL,
+            'input: type "lice" does not exist; write type = "pcap", "live" or "tcp"',
         ),
         (PCAP + "[[output]]\n", f"output.0: its type is missing; write type = {OUTPUT_TYPES}"),
         (

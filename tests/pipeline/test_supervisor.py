@@ -5,14 +5,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Producer, Ring
+from emit.succession import Ended
 from pipeline.supervisor import Outcome, Supervisor
 from pipeline.wiring import Stage, Wiring
 from tests.pipeline import children
@@ -36,7 +38,7 @@ def wiring(consumer: Callable[[FakeSpec], None], source: Callable[[FakeSpec], No
     """A source, a ring, a consumer."""
     ring = Ring.create(RING_BYTES)
     return Wiring(
-        (stage("worker 0", consumer, reads=ring), stage("capture", source, writes=ring)),
+        [stage("worker 0", consumer, reads=ring), stage("capture", source, writes=ring)],
         {"frame ring": ring},
         (),
     )
@@ -179,6 +181,84 @@ def test_an_error_in_the_supervisor_leaves_no_child():
 
 def test_signal_handlers_are_put_back():
     """The supervisor is a guest in its process."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     supervise(wiring(children.read_all, children.write_some))
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_workers_are_succeeded_while_the_run_goes_on():
+    """Every record is read by one of the two, and none by both; twice in a row, as whoever tries settings does it."""
+    ring = Ring.create(RING_BYTES)
+    run = Wiring(
+        [
+            stage("worker 0", children.read_until_relieved, reads=ring),
+            stage("capture", children.write_until_told_more, writes=ring),
+        ],
+        {"frame ring": ring},
+        ("first",),
+    )
+    supervisor: Supervisor
+    made: list[Stage] = []
+
+    def make(after: Sequence[Ended]) -> list[Stage]:
+        successor = stage("worker 0", children.read_until_relieved, reads=ring)
+        made.append(replace(successor, spec=replace(successor.spec, after=after[0])))
+        return made[-1:]
+
+    def tick() -> None:
+        if not all(seen(run).values()) or supervisor.succeeding or supervisor.stopping:
+            return
+        if len(made) < 2:
+            supervisor.succeed(make, (f"next {len(made)}",))
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor(run, tick)
+    outcome = supervisor.run()
+    assert (outcome.exit_code, outcome.errors) == (0, [])
+    workers = [each for stages, _outputs in run.succeeded for each in stages] + run.workers()
+    counts = [each.counters["seen"] for each in workers]
+    assert len(counts) == 3
+    assert all(counts)
+    assert sum(counts) == run.stages[-1].counters["seen"]
+    assert [outputs for _stages, outputs in run.succeeded] == [("first",), ("next 0",)]
+    assert run.outputs == ("next 1",)
+
+
+def test_a_hang_up_is_noted_and_ends_nobody():
+    """SIGHUP reaches a whole group; the children are not the ones to act on it."""
+    run = wiring(children.read_all, children.write_until_told)
+    due = [signal.SIGHUP, signal.SIGTERM]
+    noted = []
+
+    def tick() -> None:
+        if due and all(seen(run).values()):
+            noted.append(supervisor.hung_up)
+            if due[0] is signal.SIGHUP:
+                for child in supervisor.children:
+                    os.kill(child.process.pid or 0, signal.SIGHUP)
+            os.kill(os.getpid(), due.pop(0))
+
+    supervisor = Supervisor(run, tick)
+    outcome = supervisor.run()
+    assert (outcome.exit_code, outcome.errors, noted, supervisor.hung_up) == (0, [], [False, True], True)
+
+
+def test_a_stage_runs_with_its_rights_and_on_its_cores():
+    """What the wiring says of them is not decoration."""
+    run = wiring(children.read_all, children.write_until_told)
+    core = min(os.sched_getaffinity(0))
+    run.stages = [replace(each, cores=(core,)) for each in run.stages]
+    found = []
+
+    def tick() -> None:
+        if all(seen(run).values()) and not found:
+            for child in supervisor.children:
+                pid = child.process.pid or 0
+                found.append((os.sched_getaffinity(pid), "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor(run, tick)
+    assert supervisor.run().errors == []
+    assert found == [({core}, True)] * 2

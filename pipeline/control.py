@@ -1,0 +1,83 @@
+"""How `pipeline reload` reaches a run: an abstract socket named after its configuration file.
+
+In: one word from a process of the same user, or of root.  Out: lines for that user, and an exit code.  Invariant:
+nothing is left in the file system, and nobody can hold a run up for more than a second.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from capture.errors import MirrorError
+
+MOST_BYTES: Final = 64 * 1024
+ANSWER_S: Final = 30.0
+CREDENTIALS: Final = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
+RELOAD: Final = b"reload"
+
+Answer = tuple[list[str], int]  # lines, exit code
+
+
+class Control:
+    """The run's end; `fileno` is readable when somebody asks."""
+
+    def __init__(self, config: Path) -> None:
+        """Listen; raises OSError if another run of the same file does."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._socket.bind(_name(config))
+            self._socket.listen(4)
+        except OSError:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return a descriptor to poll."""
+        return self._socket.fileno()
+
+    def attend(self, reload: Callable[[], Answer]) -> None:
+        """Answer whoever asks."""
+        with contextlib.suppress(OSError):
+            asking, _address = self._socket.accept()
+            with asking:
+                asking.settimeout(1.0)
+                _pid, uid, _gid = CREDENTIALS.unpack(
+                    asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+                )
+                if asking.recv(64) != RELOAD:
+                    return
+                if uid in {0, os.geteuid()}:
+                    lines, code = reload()
+                else:
+                    lines, code = [f"the run belongs to another user, number {os.geteuid()}"], 1
+                asking.send(json.dumps({"lines": lines, "code": code}).encode()[:MOST_BYTES])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+def ask(config: Path) -> Answer:
+    """Have the run of a configuration file reload it; raises MirrorError if there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.settimeout(ANSWER_S)
+        try:
+            asking.connect(_name(config))
+            asking.send(RELOAD)
+            answer = json.loads(asking.recv(MOST_BYTES))
+        except ConnectionRefusedError as error:
+            raise MirrorError(f"{config}: no run of this file is there to reload it") from error
+        except (OSError, ValueError) as error:
+            raise MirrorError(f"{config}: the run does not answer: {error}") from error
+    return answer["lines"], answer["code"]
+
+
+def _name(config: Path) -> bytes:
+    return b"\0ringtap-control-" + hashlib.sha256(os.fsencode(config.resolve())).hexdigest()[:32].encode()

@@ -1,0 +1,73 @@
+"""What a live input means for the stages: filters, what the assemblers select, how interfaces are read and shared.
+
+In: a checked `Config` with a live input.  Out: plans for capture processes, settings, and orders for a reload.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from capture.counters import Counters
+from capture.fanout import FanoutGroups
+from capture.filters import Direction, Wanted, addresses
+from capture.interfaces import Manner, own_addresses
+from capture.taps import LivePlan
+from capture.turns import PAGE, Turns
+from pipeline.config import Config, LiveInput, TcpOutput
+from pipeline.values import read_address
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which connections a run wants, as capture and assembly are both told: `capture.filters.Wanted` explains it."""
+
+    ports: tuple[int, ...]
+    hosts: tuple[str, ...]
+    direction: Direction
+    ours: tuple[str, ...]
+    exclude: tuple[tuple[str, int], ...]
+
+
+def select(config: Config, source: LiveInput) -> Selection:
+    """Look up what the configuration says in names: this machine's addresses, those of the outputs."""
+    ours = () if source.direction == "both" else source.hosts or own_addresses()
+    exclude = {each for output in config.output for each in _ends(output)}
+    return Selection(source.ports, source.hosts, source.direction, ours, tuple(sorted(exclude)))
+
+
+def _ends(output: object) -> tuple[tuple[str, int], ...]:
+    """Return the addresses that an output connects to: watched, they would feed the run with what it sends itself."""
+    return addresses(*read_address(output.address)) if isinstance(output, TcpOutput) else ()
+
+
+def wanted(config: Config, source: LiveInput, chosen: Selection) -> Wanted:
+    """Return what the kernel is to let through."""
+    return Wanted(
+        **vars(chosen), responses=config.assemble.responses, decapsulate=source.decapsulate, filter=source.filter
+    )
+
+
+def plans(config: Config, source: LiveInput, count: int, groups: FanoutGroups | None) -> Iterator[LivePlan]:
+    """Yield one plan for each capture process; several share the interfaces by way of `groups`."""
+    chosen = wanted(config, source, select(config, source))
+    manner = Manner(
+        snap_bytes=source.snap_length, buffer_bytes=source.buffer, timeout_ms=max(1, round(source.timeout * 1000)),
+        promiscuous=source.promiscuous, fanout=None if groups is None else groups.first,
+    )  # fmt: skip
+    pages = tuple(Counters(PAGE) for _lane in range(count)) if count > 1 else ()
+    for lane in range(count):
+        yield LivePlan(source.interfaces, manner, chosen, Turns(pages, lane))
+
+
+def capture_order(config: Config, source: LiveInput) -> dict[str, Any]:
+    """Return what the captures of a running job are told on a reload."""
+    chosen = wanted(config, source, select(config, source))
+    return {
+        "interfaces": source.interfaces, "ports": chosen.ports, "hosts": chosen.hosts, "direction": chosen.direction,
+        "ours": chosen.ours, "exclude": chosen.exclude, "filter": chosen.filter,
+    }  # fmt: skip
+
+
+def assemble_order(config: Config, source: LiveInput) -> dict[str, Any]:
+    """Return what the assemblers of a running job are told on a reload."""
+    return {**vars(select(config, source)), "sample": source.sample}

@@ -1,0 +1,174 @@
+"""A reload: what is applied, who is told, what needs a restart, and that a fault changes nothing."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capture.errors import ConfigError
+from emit.succession import Ended
+from pipeline.config import Config
+from pipeline.reload import Reloader
+from pipeline.settings import parse
+from pipeline.stages import wire
+from pipeline.wiring import Stage, Wiring
+
+TEXT = """
+[input]
+type = "live"
+interfaces = ["lo"]
+ports = [80]
+[workers]
+count = 2
+[[output]]
+type = "tcp"
+address = "127.0.0.1:9"
+"""
+PCAP = '[input]\ntype = "pcap"\npath = "{}"\n[[output]]\ntype = "null"\n'
+
+
+class Run:
+    """What of a supervisor is used here."""
+
+    stopping = False
+    succeeding = False
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+
+    def succeed(self, make: Callable[[Sequence[Ended]], list[Stage]], outputs: tuple[str, ...]) -> None:
+        self.wiring.succeed(make([]), outputs)
+
+
+class Job:
+    """A wired run, never started, whose configuration can be changed."""
+
+    def __init__(self, text: str = TEXT) -> None:
+        self.config: Config | ConfigError = parse(text, "m.toml")
+        self.wiring = wire(self.config, logging.INFO)
+        self.run = Run(self.wiring)
+        self.reloader = Reloader(self.load, self.config, self.wiring, self.run, logging.INFO)  # type: ignore[arg-type]
+
+    def load(self) -> Config:
+        if isinstance(self.config, ConfigError):
+            raise self.config
+        return self.config
+
+    def change(self, text: str) -> tuple[list[str], int]:
+        """Write another configuration and reload it."""
+        self.config = parse(text, "m.toml")
+        return self.reloader.reload()
+
+    def orders(self, kind: str) -> list[dict[str, Any] | None]:
+        """Take what the processes of one kind were told."""
+        told = []
+        for stage in self.wiring.stages:
+            if stage.kind == kind:
+                orders = stage.spec.live.orders if kind == "capture" else stage.spec.orders  # type: ignore[attr-defined]
+                orders.seen = 0  # as its reader, who has seen none
+                told.append(orders.take())
+        return told
+
+
+def test_a_file_that_was_not_changed_changes_nothing():
+    """SIGHUP to be safe is a habit."""
+    job = Job()
+    assert job.change(TEXT + "\n# a remark\n") == (["nothing has changed"], 0)
+    assert job.orders("capture") == job.orders("assembler") == [None]
+
+
+def test_what_is_wanted_is_told_to_every_capture_and_every_assembler():
+    """One that went on as before would lose what the other lets through."""
+    job = Job(TEXT.replace("ports", "lanes = 2\nports"))
+    new = TEXT.replace("ports = [80]", 'lanes = 2\nports = [81]\nsample = 50\nhosts = ["10.0.0.0/8"]\nfilter = "tcp"')
+    assert job.change(new) == (["applied: input.ports, input.hosts, input.filter, input.sample"], 0)
+    captures, assemblers = job.orders("capture"), job.orders("assembler")
+    assert len(captures) == len(assemblers) == 2
+    for order in captures:
+        assert order is not None
+        assert (order["ports"], order["hosts"], order["filter"]) == ([81], ["10.0.0.0/8"], "tcp")
+    for order in assemblers:
+        assert order is not None
+        assert (order["ports"], order["hosts"], order["sample"]) == ([81], ["10.0.0.0/8"], 50)
+
+
+def test_other_outputs_have_other_workers_on_the_same_rings():
+    """What is in the rings then goes to the new outputs: nothing is lost between them."""
+    job = Job()
+    rings = [stage.reads for stage in job.wiring.workers()]
+    assert job.change(TEXT.replace(":9", ":10")) == (["applied: output"], 0)
+    assert [stage.reads for stage in job.wiring.workers()] == rings
+    assert [stage.spec.outputs[0].address for stage in job.wiring.workers()] == ["127.0.0.1:10"] * 2  # type: ignore[attr-defined]
+    assert job.wiring.outputs == ("tcp 127.0.0.1:10",)
+    assert [outputs for _stages, outputs in job.wiring.succeeded] == [("tcp 127.0.0.1:9",)]
+
+
+def test_where_was_sent_to_once_stays_left_out():
+    """The old worker may be flushing still, on a port that is watched."""
+    job = Job()
+    for port in (10, 11):
+        job.change(TEXT.replace(":9", f":{port}"))
+    excluded = [["127.0.0.1", 9], ["127.0.0.1", 10], ["127.0.0.1", 11]]
+    for kind in ("capture", "assembler"):
+        (order,) = job.orders(kind)
+        assert order is not None
+        assert order["exclude"] == excluded
+
+
+def test_what_needs_a_restart_is_said_and_the_rest_applied():
+    """Nobody should wonder why a larger buffer does not help."""
+    job = Job()
+    new = TEXT.replace("[input]", '[assemble]\nresponses = false\n[ring]\nframes = "64MiB"\n[input]\nbuffer = "1MiB"')
+    lines, code = job.change(new.replace("80", "81"))
+    assert code == 0
+    assert lines == ["applied: input.ports", "needs a restart: input.buffer, assemble.responses, ring.frames"]
+    assert job.change(new.replace("80", "81"))[0] == ["needs a restart: input.buffer, assemble.responses, ring.frames"]
+
+
+@pytest.mark.parametrize(
+    ("new", "code", "says"),
+    [
+        (TEXT.replace("ports", 'filter = "no such word"\nports').replace(":9", ":10"), 2, "cannot be used"),
+        (TEXT + '[[output]]\ntype = "file"\npath = "/no/such/directory/a.jsonl"\n', 1, "cannot be written"),
+    ],
+)
+def test_a_fault_that_only_the_machine_knows_changes_nothing(new, code, says):
+    """What would end a run that starts must not end one that runs."""
+    job = Job()
+    lines, got = job.change(new)
+    assert (got, len(lines)) == (code, 1)
+    assert says in lines[0]
+    assert lines[0].endswith("nothing was changed")
+    assert job.orders("capture") == job.orders("assembler") == [None]
+    assert not job.wiring.succeeded
+    assert job.change(TEXT) == (["nothing has changed"], 0)
+
+
+def test_a_file_with_a_fault_changes_nothing():
+    """The line is the one that `pipeline check` says."""
+    job = Job()
+    job.config = ConfigError("m.toml: input.prots: unknown key")
+    assert job.reloader.reload() == (["m.toml: input.prots: unknown key; nothing was changed"], 2)
+
+
+@pytest.mark.parametrize("state", ["stopping", "succeeding"])
+def test_one_change_at_a_time(state):
+    """A worker whose successor is still to come cannot be succeeded by another."""
+    job = Job()
+    setattr(job.run, state, True)
+    lines, code = job.change(TEXT.replace(":9", ":10"))
+    assert (code, "try again" in lines[0]) == (1, True)
+    setattr(job.run, state, False)
+    assert job.change(TEXT.replace(":9", ":10")) == (["applied: output"], 0)
+
+
+def test_outputs_of_any_run_can_be_changed_and_its_input_cannot(tmp_path: Path):
+    """A long file, or a receiver."""
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"")
+    job = Job(PCAP.format(tmp_path / "a"))
+    new = PCAP.format(tmp_path / "b") + '[[output]]\ntype = "stdout"\n'
+    assert job.change(new) == (["applied: output", "needs a restart: input.path"], 0)
+    assert job.change(TEXT)[0] == ["applied: output", "needs a restart: input, workers.count"]
