@@ -82,7 +82,7 @@ def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
         watch.elapsed_s(),
         watch.total(tally),
     )
-    return _settle(ledgers.build(tally), outcome, telling)
+    return _settle(ledgers.build(tally), wiring, outcome, telling)
 
 
 def _beginning(config: Config, wiring: Wiring) -> str:
@@ -147,7 +147,7 @@ class Watch:
         return progress.describe(tally, ledgers.Tally(), self.elapsed_s(), self.elapsed_s())
 
 
-def _settle(ledger: ledgers.Ledger, outcome: Outcome, telling: Telling) -> int:
+def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: Telling) -> int:
     """Print and write the ledger, then the errors, and return the exit code."""
     terminal = telling.terminal
     if not telling.quiet:
@@ -155,7 +155,8 @@ def _settle(ledger: ledgers.Ledger, outcome: Outcome, telling: Telling) -> int:
     if not ledger.closed and not outcome.errors:
         outcome.fail("the ledger does not close: something is in no counted place; this is a bug")
     if telling.ledger is not None:
-        _write_ledger(ledger, telling.ledger, outcome)
+        rings = {name: ring.stats()._asdict() for name, ring in wiring.rings.items()}
+        _write_ledger(ledger.as_json() | {"rings": rings}, telling.ledger, outcome)
     for error in outcome.errors:
         terminal.line(f"pipeline: error: {error}")
     if outcome.exit_code == 0 and telling.strict and ledger.losses:
@@ -164,8 +165,8 @@ def _settle(ledger: ledgers.Ledger, outcome: Outcome, telling: Telling) -> int:
     return outcome.exit_code
 
 
-def _write_ledger(ledger: ledgers.Ledger, path: Path, outcome: Outcome) -> None:
-    text = json.dumps(ledger.as_json() | {"exit_code": outcome.exit_code, "errors": outcome.errors}, indent=1) + "\n"
+def _write_ledger(ledger: dict[str, object], path: Path, outcome: Outcome) -> None:
+    text = json.dumps(ledger | {"exit_code": outcome.exit_code, "errors": outcome.errors}, indent=1) + "\n"
     try:
         if str(path) == "-":
             os.write(1, text.encode())

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.benchmark import charts, costs, flame, latency, live, memory, ratios, results, startup
+from scripts.benchmark import charts, costs, flame, latency, live, memory, ratios, results, soak, startup
 from scripts.benchmark.paths import FOLDER, PATHS, Note
 from scripts.benchmark.recording import capture
 from scripts.benchmark.results import Row
@@ -26,8 +26,10 @@ PARTS: Final = {
     "latency": "Arrival less event time at 10,000 messages/s, and at rest",
     "scale": "Lanes: CPU time of all processes",
     "live": "Live, beside the service that is mirrored, on the same cores",
+    "soak": "Live, at a steady rate for a long time",
 }
 TITLES: Final = {**PARTS, "cpu": "CPU time of each process of the sending side over the long recording"}
+USUAL_PARTS: Final = ",".join(name for name in PARTS if name != "soak")
 QUICK: Final = 100_000  # exchanges of the short recording
 USUAL: Final = 1_000_000
 
@@ -39,6 +41,7 @@ class Bench:
         self.quick: bool = chosen.quick
         self.rounds: int = chosen.rounds or (2 if chosen.quick else 5)
         self.exchanges: int = chosen.exchanges or (QUICK if chosen.quick else USUAL)
+        self.soak_s: int = 60 if chosen.quick else chosen.soak
         self.names: list[str] = chosen.paths.split(",")
         self.raw: dict[str, Any] = {}
 
@@ -76,6 +79,7 @@ class Bench:
             "latency": lambda: latency.measure(self.quick, self.raw),
             "scale": lambda: costs.lanes(self.quick, self.raw),
             "live": lambda: live.measure(self.quick, self.raw),
+            "soak": lambda: soak.measure(self.soak_s, self.raw),
         }
         return parts[name]()
 
@@ -112,7 +116,8 @@ def arguments() -> argparse.Namespace:
     )
     options.add_argument("command", nargs="?", choices=("run", "compare", "charts", "profile"), default="run")
     options.add_argument("names", nargs="*", help="of compare: two runs; of profile: a path")
-    options.add_argument("--only", default=",".join(PARTS), help="parts to run (default %(default)s)")
+    options.add_argument("--only", default=USUAL_PARTS, help="parts to run (default %(default)s; also soak)")
+    options.add_argument("--soak", type=int, default=3600, help="seconds of the soak (default %(default)s)")
     options.add_argument("--quick", action="store_true", help="small files, two rounds: about a minute")
     options.add_argument("--exchanges", type=int, help="of the short recording; the long one has 3 times as many")
     options.add_argument("--rounds", type=int, help="alternating rounds of the main table (default 5)")

@@ -38,6 +38,8 @@ class Watched:
     frames: int = 0
     messages: int = 0
     dropped: int = 0
+    pid: int = 0
+    rings: dict[str, dict[str, int]] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -95,9 +97,10 @@ def mirrored(interface: str, ports: str = "[]", inside: str = "", more: str = ""
         source = f'[input]\ntype = "live"\ninterfaces = ["{interface}"]\nports = {ports}\nbuffer = "{BUFFER_MIB}MiB"\n'
         config.write_text(f'{source}{more}[[output]]\ntype = "null"\n')
         command = [*_within(inside), PIPELINE, "run", "-v", "--config", str(config), "--ledger", str(ledger)]
-        with background(command, Path(folder, "log"), "ready: every source ", env=environment):
+        with background(command, Path(folder, "log"), "ready: every source ", env=environment) as (seen.pid, _word):
             yield seen
-        counters = json.loads(ledger.read_text())["counters"]
+        result = json.loads(ledger.read_text())
+    counters, seen.rings = result["counters"], result["rings"]
     taken = counters["capture"]
     seen.frames, seen.messages = taken["frames_captured"], counters["assemble"]["messages"]
     seen.dropped = sum(taken[f"frames_dropped_{place}"] for place in ("kernel", "interface", "ring"))

@@ -26,7 +26,7 @@ OPEN = Ledger((Equation("frames captured", 2, {"decoded": 1}),), {}, Tally())
 def settled(built: Ledger, outcome: Outcome, **telling: object) -> tuple[int, str]:
     """The exit code, and what was said."""
     stream = io.StringIO()
-    code = run._settle(built, outcome, Telling(Terminal(stream), **telling))  # type: ignore[arg-type]
+    code = run._settle(built, Wiring([], {}, ()), outcome, Telling(Terminal(stream), **telling))  # type: ignore[arg-type]
     return code, stream.getvalue()
 
 
