@@ -153,6 +153,7 @@ class Tap:
             self._join(manner.fanout)
         handle.setnonblock(1)
         self._missed()
+        self._forget()
 
     def _join(self, group: int) -> None:
         try:
@@ -176,6 +177,11 @@ class Tap:
         while self._handle.next_batch(DISCARDED)[1]:
             pass
         self._handle.setfilter(self.filter)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Have what was dropped until now not count: before its filter is set, a tap is given everything there is."""
+        self._dropped_before = int(self._handle.stats()[1])
 
     def fileno(self) -> int:
         """Return a descriptor to poll."""
@@ -199,7 +205,7 @@ class Tap:
             _received, kernel, _wrong = self._handle.stats()
         except pcapy.PcapError as error:
             raise SourceError(f"{self.name}: {error}") from error
-        return Drops(kernel, self._missed())
+        return Drops(kernel - self._dropped_before, self._missed())
 
     def _missed(self) -> int:
         """Return what the interface had no room for since it was opened, as far as it tells.

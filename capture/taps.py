@@ -72,6 +72,7 @@ class Taps:
         self.counters = counters
         self.held: dict[int, Held] = {}
         self.refused: dict[str, MirrorError] = {}  # interfaces that cannot be opened, and why
+        self.said: dict[str, str] = {}  # what was said of them
         self.order = 1  # which one is in force
         self.pending = False  # something is under way: another look is due soon
 
@@ -81,9 +82,10 @@ class Taps:
             if not any(mark in pattern for mark in "*?["):
                 raise SourceError(f"{pattern}: there is no such interface; `pipeline interfaces` lists those there are")
             log.warning("%s: no interface matches yet", pattern)
-        self.look()
+        self._look()
         if self.refused and not self.held and not self.pending:
             raise next(iter(self.refused.values()))
+        self._say_refusals()
 
     def close(self) -> None:
         """Give all interfaces back."""
@@ -101,6 +103,10 @@ class Taps:
 
     def look(self) -> None:
         """See what was dropped or ordered, which interfaces have come or gone, and go on with what is under way."""
+        self._look()
+        self._say_refusals()
+
+    def _look(self) -> None:
         self.count_drops()
         order = self.plan.orders.take()
         if order is not None:
@@ -160,7 +166,7 @@ class Taps:
         log.debug("%s: filter %s", held.tap.name, held.tap.filter)
 
     def _take_up(self, name: str, names: dict[str, int], sharing: int) -> bool:
-        """Open one interface, or say once why it cannot be; False if it soon is our turn."""
+        """Open one interface, or note why it cannot be; False if it soon is our turn."""
         turns, index = self.plan.turns, names.get(name, 0)
         if not turns.may_join(ticket(self.order, index)):
             return not up(name)  # the lane before opens none that is down
@@ -171,8 +177,6 @@ class Taps:
                 raise SourceError(f"{name}: is down; `ip link set dev {name} up` brings it up")
             tap = Tap(name, index, replace(manner, buffer_bytes=share), self.plan.wanted)
         except MirrorError as error:
-            if str(self.refused.get(name)) != str(error):
-                log.warning("%s", error)
             self.refused[name] = error
             return True
         self.refused.pop(name, None)
@@ -182,6 +186,13 @@ class Taps:
         else:
             self._listen(held)
         return True
+
+    def _say_refusals(self) -> None:
+        """Warn of interfaces that cannot be opened, of each reason once."""
+        for name, error in self.refused.items():
+            if self.said.get(name) != str(error):
+                log.warning("%s", error)
+        self.said = {name: str(error) for name, error in self.refused.items()}
 
     def _let_go(self, fd: int) -> None:
         held = self.held.pop(fd)

@@ -89,6 +89,30 @@ def check(config: ConfigPath, set_: Overrides = None) -> None:
 
 
 @app.command()
+def interfaces(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the network interfaces, and what matters of them to a capture."""
+    from pipeline.checkup import interfaces as describe
+
+    typer.echo(describe(json))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Also look at what this one needs.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what is missing here for live traffic, and what would be better; exits with 1 if something is missing."""
+    from pipeline.checkup import diagnose
+    from pipeline.settings import load
+
+    text, code = diagnose(None if config is None else load(config), json)
+    typer.echo(text)
+    raise typer.Exit(code)
+
+
+@app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("mirror.toml"),
 ) -> None:

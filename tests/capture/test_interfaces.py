@@ -233,6 +233,36 @@ def test_what_nobody_else_wants_is_not_called_dropped():
 
 
 @needs_root
+def test_what_was_dropped_before_the_filter_was_set_is_no_loss(monkeypatch):
+    """On a busy machine a socket is full of what nobody asked for before it has its buffer."""
+
+    class Busy:
+        """A handle whose kernel has dropped frames from the beginning."""
+
+        dropped = 1119
+
+        def __init__(self, name: str) -> None:
+            self.handle = made(name)
+
+        def stats(self) -> tuple[int, int, int]:
+            return 0, self.dropped, 0
+
+        def __getattr__(self, name: str):
+            return getattr(self.handle, name)
+
+    made = pcapy.create
+    monkeypatch.setattr(pcapy, "create", Busy)
+    with pair(*ENDS) as (a, _b):
+        tap = tap_on(a)
+        assert tap.drops() == Drops()
+        Busy.dropped += 7
+        assert tap.drops() == Drops(7, 0)
+        tap.listen()
+        assert tap.drops() == Drops(), "nor is what came before it was hushed"
+        tap.close()
+
+
+@needs_root
 def test_what_an_interface_has_no_room_for_is_counted_from_now_on(tmp_path, monkeypatch):
     """Its count is as old as the machine; what was missed before is no loss of this run."""
     with pair(*ENDS) as (_a, b):
