@@ -74,6 +74,12 @@ def effective() -> frozenset[Capability]:
     return frozenset(each for each in Capability if held >> each & 1)
 
 
+def permitted() -> frozenset[Capability]:
+    """Return what this process may take up: what a file grants as "p" alone is not in force yet (setcap(8))."""
+    held = _held()[1]
+    return frozenset(each for each in Capability if held >> each & 1)
+
+
 def account(name: str) -> Account:
     """Look a user up by name or number; ConfigError if there is none."""
     try:

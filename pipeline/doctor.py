@@ -59,7 +59,7 @@ def _right(machine: Machine) -> Finding:
 
 
 def _grant(interpreter: str) -> str:
-    return f"sudo setcap cap_net_raw+ep {interpreter} (every program that this Python runs gets it: docs/live.md)"
+    return f"sudo setcap cap_net_raw+p {interpreter} (for every program that this Python runs: docs/live.md)"
 
 
 def _interfaces(source: LiveInput, devices: Sequence[Device]) -> Finding:

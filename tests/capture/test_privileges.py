@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from capture.errors import ConfigError
-from capture.privileges import Capability, Rights, account, confined, effective
+from capture.privileges import Capability, Rights, account, confined, effective, permitted
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="gives up rights, which only root has")
 DEADLINE_S = 30.0
@@ -141,3 +141,25 @@ def test_what_is_effective_is_what_the_kernel_says():
     """The doctor tells people what they may do."""
     held = capabilities("CapEff")
     assert effective() == {each for each in Capability if held >> each & 1}
+    allowed = capabilities("CapPrm")
+    assert permitted() == {each for each in Capability if allowed >> each & 1}
+
+
+@root
+def test_what_is_permitted_and_not_in_force_is_taken_up():
+    """A file that grants it as "p" gives every other program of this interpreter nothing."""
+    program = """
+        from capture import privileges as p
+        header, sets = p._Header(p.CAPABILITIES_V3, 0), (p._Set * 2)()
+        bits = 1 << p.Capability.NET_RAW
+        sets[0] = p._Set(0, bits, 0)
+        p._call("capset", p.ctypes.byref(header), sets)
+        assert p.effective() == frozenset() and p.permitted() == {p.Capability.NET_RAW}
+        p.limit(p.Rights(frozenset({p.Capability.NET_RAW})))
+        assert p.effective() == {p.Capability.NET_RAW}
+        import socket
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+        print("well")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("well\n", "")

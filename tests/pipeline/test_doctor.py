@@ -34,7 +34,7 @@ def test_the_missing_right_comes_with_every_way_to_get_it():
     """The first thing that goes wrong for everybody."""
     finding = found("right to capture", replace(HEALTHY, may_capture=False))
     assert finding.verdict is Verdict.MISSING
-    for way in ("sudo pipeline", "AmbientCapabilities=CAP_NET_RAW", "setcap cap_net_raw+ep /opt/p/bin/python3"):
+    for way in ("sudo pipeline", "AmbientCapabilities=CAP_NET_RAW", "setcap cap_net_raw+p /opt/p/bin/python3"):
         assert way in finding.advice
 
 
