@@ -121,7 +121,7 @@ def _plain(wanted: Wanted) -> str:
     wholes = _any(_tcp(wanted))
     parts = f"({LATER_FRAGMENT} and ip proto 6) or (ip6 and {EXTENSIONS})"
     near = _either_host(wanted.hosts)
-    kept = [f"({wholes}) or {parts}"]
+    kept = [f"{wholes} or {parts}"]
     if near:
         kept.append(near)
     kept += [
@@ -142,10 +142,13 @@ def _tcp(wanted: Wanted) -> Iterator[str]:
         yield "tcp"
         return
     narrow = wanted.direction != "both" and 0 < len(wanted.ours) <= MOST_ADDRESSES
+    if wanted.responses and not narrow:
+        yield from _ports("", wanted.ports)
+        return
     for side, other in (("dst", "src"), ("src", "dst")):
         if side == "src" and not wanted.responses:
             return
-        ports = _any(_ports(side, wanted.ports))
+        ports = _any(_ports(f"{side} ", wanted.ports))
         if not narrow:
             yield f"({ports})"
             continue
@@ -155,13 +158,13 @@ def _tcp(wanted: Wanted) -> Iterator[str]:
 
 
 def _ports(side: str, ports: Sequence[int]) -> Iterator[str]:
-    """Yield the tests of one side's port; neighbours are one range, and of too many ranges the nearest are joined."""
+    """Yield the tests of a port; neighbours are one range, and of too many ranges the nearest are joined."""
     ordered = sorted(set(ports))
     gaps = [(after - port, after) for port, after in pairwise(ordered) if after - port > 1]
     begins = [ordered[0], *sorted(after for _, after in sorted(gaps)[-MOST_RANGES + 1 :])]
     for first, following in pairwise([*begins, None]):
         last = max(port for port in ordered if following is None or port < following)
-        yield f"tcp {side} port {first}" if first == last else f"tcp {side} portrange {first}-{last}"
+        yield f"tcp {side}port {first}" if first == last else f"tcp {side}portrange {first}-{last}"
 
 
 def _hosts(hosts: Iterable[str], side: str) -> str:

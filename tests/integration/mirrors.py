@@ -75,13 +75,14 @@ def mirroring(
     where: Namespace | None = None,
     more: str = "",
     ready: str = "ready: every source",
+    under: tuple[str, ...] = (),
 ) -> Iterator[Mirror]:
     """Start a live run, wait until it watches, and end it in any case; every string is the inside of its table."""
     config = directory / "mirror.toml"
     written = outputs or ('type = "file"\npath = "out.jsonl"',)
     tables = [f'[input]\ntype = "live"\n{source}\n{more}', *(f"[[output]]\n{each}\n" for each in written)]
     config.write_text("\n".join(tables))
-    command = [str(COMMAND), "run", "--config", str(config), "--ledger", "ledger.json", "--strict", "-v"]
+    command = [*under, str(COMMAND), "run", "--config", str(config), "--ledger", "ledger.json", "--strict", "-v"]
     job = subprocess.Popen(
         ["ip", "netns", "exec", where.name, *command] if where is not None else command, cwd=directory,
         env=os.environ | {"TMPDIR": str(directory)}, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
