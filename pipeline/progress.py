@@ -7,8 +7,11 @@ from pipeline.ledger import Counts, Tally
 from pipeline.values import write_size
 
 
-def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float) -> str:
-    """Say what was done so far, the rates since `before`, and what is left if that is known."""
+def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float, fullest: float | None = None) -> str:
+    """Say what was done so far, the rates since `before`, and what is left if that is known.
+
+    `fullest` is how full the fullest ring is now, from 0 to 1; said of a live run.
+    """
     if now.receiver is not None:
         return _receiving(now, before, elapsed_s)
     capture, assemble = now.capture or {}, now.assemble or {}
@@ -19,7 +22,8 @@ def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float) 
         f"{assemble.get('messages', 0):,} messages ({messages}/s)",
     ]
     if capture.get("interfaces_opened", 0):
-        return ", ".join([*parts, *_drops(now)])
+        rings = [] if fullest is None else [f"rings {100 * fullest:.0f}% full"]
+        return ", ".join([*parts, *rings, *_drops(now)])
     read, total = capture.get("bytes_read", 0), capture.get("bytes_total", 0)
     if total and read:
         parts.insert(0, f"{min(100, 100 * read // total)}% of {write_size(total)}")

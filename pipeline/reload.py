@@ -23,6 +23,8 @@ from pipeline.wiring import Wiring
 
 LIVE: Final = ("interfaces", "ports", "hosts", "direction", "filter", "sample")
 """Keys of a live input that can be changed while it runs."""
+ADDRESSES: Final = "addresses"
+"""Changed where no key is: names of outputs stand for others than before, or this machine has others."""
 
 log = logging.getLogger("pipeline")
 
@@ -38,7 +40,8 @@ class Reloader:
         self.wiring = wiring
         self.supervisor = supervisor
         self.level = level
-        self.excluded = live.select(config, config.input).exclude if isinstance(config.input, LiveInput) else ()
+        self.selected = _selection(config)
+        self.excluded = () if self.selected is None else self.selected.exclude
 
     def reload(self) -> tuple[list[str], int]:
         """Read the configuration again and apply it; returns lines for the operator, and an exit code."""
@@ -53,12 +56,15 @@ class Reloader:
 
     def _apply(self, new: Config) -> Iterator[str]:
         now = self.config
-        changed = list(_differences(now, new))
+        changed, selected_now = list(_differences(now, new)), _selection(now)
+        if selected_now != self.selected:  # what names stand for, or this machine's own
+            changed.append(ADDRESSES)
         if not changed:
             return iter(["nothing has changed"])
         if self.supervisor.stopping or self.supervisor.succeeding:
             raise MirrorError("an earlier change is still under way, or the run is ending: try again")
-        selected = [key for key in changed if isinstance(new.input, LiveInput) and key in {f"input.{k}" for k in LIVE}]
+        selectable = {ADDRESSES, *(f"input.{key}" for key in LIVE if isinstance(new.input, LiveInput))}
+        selected = [key for key in changed if key in selectable]
         outputs = "output" in changed
         _check(new)
         if isinstance(now.input, LiveInput) and isinstance(new.input, LiveInput):
@@ -74,7 +80,8 @@ class Reloader:
 
     def _order(self, config: Config, source: LiveInput) -> None:
         """Tell captures and assemblers; what was sent to once stays left out, as something may be on its way still."""
-        self.excluded = tuple(sorted({*self.excluded, *live.select(config, source).exclude}))
+        self.selected = live.select(config, source)
+        self.excluded = tuple(sorted({*self.excluded, *self.selected.exclude}))
         kept = {"exclude": self.excluded}
         for stage in self.wiring.stages:
             if isinstance(stage.spec, capture.process.CaptureSpec) and stage.spec.live is not None:
@@ -85,6 +92,10 @@ class Reloader:
     def _succeed(self, config: Config) -> None:
         rings = [stage.reads[0] for stage in self.wiring.workers()]
         self.supervisor.succeed(lambda after: stages.workers(config, self.level, rings, after), stages.labels(config))
+
+
+def _selection(config: Config) -> live.Selection | None:
+    return live.select(config, config.input) if isinstance(config.input, LiveInput) else None
 
 
 def _check(config: Config) -> None:

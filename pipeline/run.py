@@ -131,7 +131,9 @@ class Watch:
         if self.telling.quiet or now_s - self.shown_s < self.every_s:
             return
         tally = self.wiring.tally()
-        text = progress.describe(tally, self.before, now_s - self.shown_s, now_s - self.began_s)
+        levels = [ring.stats() for ring in self.wiring.rings.values()]
+        fullest = max((level.used / level.capacity for level in levels), default=None)
+        text = progress.describe(tally, self.before, now_s - self.shown_s, now_s - self.began_s, fullest)
         if self.telling.terminal.live:
             self.telling.terminal.status(text)
         elif tally != self.before:  # an idle receiver has nothing to say

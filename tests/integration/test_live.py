@@ -1,10 +1,12 @@
 """Live runs in network namespaces: what servers and clients said to each other comes out, and nothing else does."""
 
 import json
+import random
 import re
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -244,6 +246,39 @@ def test_a_packet_seen_on_two_interfaces_is_one_message(tmp_path):
             assert mirror.stop() == 0
         assert mirror.requests() == targets(30)
         assert mirror.counted("assemble", "bytes_duplicate") == mirror.counted("assemble", "bytes_in_messages")
+
+
+def test_a_flood_of_something_else_does_not_hide_the_messages(tmp_path):
+    """Every TCP port is watched, and most of what goes by is a copy of a disk."""
+    with pair(*ADDRESSES) as (client, server), serving(server):
+        sink = server.call(lambda: socket.create_server((server.address, 9)))
+
+        def swallow() -> None:
+            connection, _address = sink.accept()
+            with connection:
+                while connection.recv(1 << 20):
+                    pass
+
+        def pour() -> None:
+            with client.call(lambda: socket.create_connection((server.address, 9))) as out:
+                for _ in range(100):
+                    out.sendall(noise)
+
+        noise = random.Random(7).randbytes(1 << 20)
+        flood = [threading.Thread(target=swallow), threading.Thread(target=pour)]
+        with mirroring(tmp_path, f'interfaces = ["{server.device}"]', where=server) as mirror:
+            for each in flood:
+                each.start()
+            fetch(client, server.address, targets(200))
+            for each in flood:
+                each.join()
+            sink.close()
+            until(mirror, lambda: len(mirror.messages()) == 400, "all messages")
+            mirror.stop()
+        assert mirror.requests() == targets(200)
+        assert mirror.ledger["closed"]
+        assert mirror.counted("assemble", "bytes_payload") > 100 << 20, "the flood was not seen: the test is void"
+        assert mirror.counted("assemble", "messages") == 400
 
 
 @pytest.mark.skipif(shutil.which("tcpreplay") is None, reason="sends tagged frames with tcpreplay")

@@ -39,3 +39,12 @@ def test_a_receiver_tells_its_rates():
     before, now = ({"messages": count, "bytes_in": count * 1024} for count in (10_000, 50_000))
     line = describe(Tally(receiver=now), Tally(receiver=before), 2.0, 60.0)
     assert line == "50,000 messages (20.0k/s, 19.53MiB/s)"
+
+
+def test_a_live_run_shows_its_rings_and_what_it_lost():
+    """There is no share of a file to show; what matters is whether it keeps up."""
+    counts = {"frames_captured": 10, "interfaces_opened": 1, "frames_dropped_kernel": 3, "frames_dropped_ring": 4}
+    quiet = Tally({"frames_captured": 10, "interfaces_opened": 1}, {"messages": 2})
+    assert describe(quiet, Tally(), 1.0, 1.0, 0.126) == "10 frames (10/s), 2 messages (2/s), rings 13% full"
+    lossy = Tally(counts, {"messages": 2}, workers=({"output0_dropped": 5},), outputs=("null",))
+    assert describe(lossy, Tally(), 1.0, 1.0).endswith("7 frames dropped, 5 messages dropped at outputs")

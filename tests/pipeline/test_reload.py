@@ -9,6 +9,7 @@ import pytest
 
 from capture.errors import ConfigError
 from emit.succession import Ended
+from pipeline import live
 from pipeline.config import Config
 from pipeline.reload import Reloader
 from pipeline.settings import parse
@@ -92,6 +93,21 @@ def test_what_is_wanted_is_told_to_every_capture_and_every_assembler():
     for order in assemblers:
         assert order is not None
         assert (order["ports"], order["hosts"], order["sample"]) == ([81], ["10.0.0.0/8"], 50)
+
+
+def test_a_name_that_stands_for_another_address_is_a_change(monkeypatch):
+    """The receiver has moved: nothing in the file says so, and what is sent there must be left out all the same."""
+    known = {"collector": "10.0.0.1"}
+    monkeypatch.setattr(live, "addresses", lambda host, port: ((known[host], port),))
+    text = TEXT.replace("127.0.0.1:9", "collector:9")
+    job = Job(text)
+    assert job.change(text) == (["nothing has changed"], 0)
+    known["collector"] = "10.0.0.2"
+    assert job.change(text) == (["applied: addresses"], 0)
+    (order,) = job.orders("capture")
+    assert order is not None
+    assert order["exclude"] == [["10.0.0.1", 9], ["10.0.0.2", 9]]
+    assert job.change(text) == (["nothing has changed"], 0)
 
 
 def test_other_outputs_have_other_workers_on_the_same_rings():
