@@ -29,8 +29,10 @@ SO_ATTACH_FILTER: Final = 26
 RETURN_NOTHING: Final = struct.pack("HBBI", 6, 0, 0, 0)  # one struct sock_filter: BPF_RET | BPF_K, 0 bytes
 DISCARDED: Final = 4096  # frames at a time
 SYS: Final = Path("/sys/class/net")
+SOL_PACKET: Final = 263
+PACKET_FANOUT: Final = 18
 FANOUT_BY_FLOW: Final = 0x8000  # PACKET_FANOUT_HASH, after joining IPv4 fragments (packet(7))
-FANOUT_INDEXES: Final = 2048  # interfaces that one run's groups are told apart for
+FANOUT_NEW: Final = 0x2000  # PACKET_FANOUT_FLAG_UNIQUEID: with a number that nobody has
 RIGHT: Final = (
     "the right to capture is missing: run it with sudo, or give it CAP_NET_RAW "
     "(docs/live.md says how); `pipeline doctor` shows what there is"
@@ -46,13 +48,12 @@ WHY: Final = {
 
 @dataclass(frozen=True)
 class Manner:
-    """How an interface is read: sizes in bytes, times in milliseconds; `fanout` is the lanes' group, or none."""
+    """How an interface is read: sizes in bytes, times in milliseconds."""
 
     snap_bytes: int = 262_144
     buffer_bytes: int = 64 << 20
     timeout_ms: int = 10
     promiscuous: bool = True
-    fanout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,19 +149,24 @@ class Tap:
             handle.setfilter(self.filter)
         except pcapy.PcapError as error:
             raise ConfigError(f"{self.name}: filter {self.filter!r} cannot be used: {error}") from error
-        if manner.fanout is not None:
-            self.hush()
-            self._join(manner.fanout)
         handle.setnonblock(1)
         self._missed()
         self._forget()
 
-    def _join(self, group: int) -> None:
+    def join(self, group: int | None) -> int:
+        """Share the interface's frames with the taps of a group, or of a new one; returns its number.
+
+        It is hushed until it listens.  Raises SourceError.
+        """
+        self.hush()
+        wish = FANOUT_BY_FLOW << 16 | (FANOUT_NEW << 16 if group is None else group)
         try:
-            self._handle.set_fanout(group + self.index % FANOUT_INDEXES, FANOUT_BY_FLOW)
-        except pcapy.PcapError as error:
+            with self._socket() as ours:
+                ours.setsockopt(SOL_PACKET, PACKET_FANOUT, struct.pack("I", wish))
+                return ours.getsockopt(SOL_PACKET, PACKET_FANOUT) & 0xFFFF
+        except OSError as error:
             advice = "this kernel cannot share its frames among lanes: write lanes = 1"
-            raise SourceError(f"{self.name}: {error}; {advice}") from error
+            raise SourceError(f"{self.name}: {error.strerror}; {advice}") from error
 
     def hush(self) -> None:
         """Have the kernel pass nothing more on; what it has is still read (socket(7), SO_ATTACH_FILTER).
@@ -169,7 +175,7 @@ class Tap:
         """
         nothing = ctypes.create_string_buffer(RETURN_NOTHING)
         program = struct.pack("HP", 1, ctypes.addressof(nothing))
-        with socket.socket(fileno=os.dup(self.fileno())) as ours:
+        with self._socket() as ours:
             ours.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def listen(self) -> None:
@@ -182,6 +188,10 @@ class Tap:
     def _forget(self) -> None:
         """Have what was dropped until now not count: before its filter is set, a tap is given everything there is."""
         self._dropped_before = int(self._handle.stats()[1])
+
+    def _socket(self) -> socket.socket:
+        """Return the same socket once more, to set what libpcap does not."""
+        return socket.socket(fileno=os.dup(self.fileno()))
 
     def fileno(self) -> int:
         """Return a descriptor to poll."""

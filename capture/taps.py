@@ -18,7 +18,6 @@ from capture.orders import Orders
 from capture.turns import Turns, ticket
 
 HURRY_S: Final = 0.02  # between looks while something is under way
-OTHER_GROUP: Final = 1 << 15  # a run has two numbers of groups, so that a new order's differ from the last one's
 LEAST_BUFFER: Final = 2 << 20  # of an interface, however many share the buffer
 
 log = logging.getLogger(__name__)
@@ -56,6 +55,7 @@ class Held:
     order: int
     state: State
     until_s: float  # nothing changes before this
+    group: int = 0  # that it shares with the other lanes
     drops: Drops = field(default_factory=Drops)  # as counted last
 
     @property
@@ -143,6 +143,10 @@ class Taps:
         unwanted = held.order != self.order and held.tap.name not in wanted
         if held.state is State.OPEN and unwanted:
             held.state, held.until_s = State.LEAVING, self._later_s()
+        if (
+            held.state is State.JOINING and held.order != self.order
+        ):  # there is a newer order: it will not be read at all
+            held.state, held.until_s = State.HUSHED, self._later_s()
         if now_s < held.until_s:
             return
         if held.state is State.JOINING and turns.may_listen(held.ticket):
@@ -176,16 +180,25 @@ class Taps:
             if not up(name):
                 raise SourceError(f"{name}: is down; `ip link set dev {name} up` brings it up")
             tap = Tap(name, index, replace(manner, buffer_bytes=share), self.plan.wanted)
+            group = self._join(tap)
         except MirrorError as error:
             self.refused[name] = error
             return True
         self.refused.pop(name, None)
-        held = self.held[tap.fileno()] = Held(tap, self.order, State.JOINING, 0.0)
-        if turns.pages:
-            held.until_s = self._later_s()
-        else:
+        held = self.held[tap.fileno()] = Held(tap, self.order, State.JOINING, self._later_s(), group)
+        if not turns.pages:
             self._listen(held)
         return True
+
+    def _join(self, tap: Tap) -> int:
+        turns = self.plan.turns
+        if not turns.pages:
+            return 0
+        try:
+            return tap.join(turns.group(ticket(self.order, tap.index)))
+        except BaseException:
+            tap.close()
+            raise
 
     def _say_refusals(self) -> None:
         """Warn of interfaces that cannot be opened, of each reason once."""
@@ -201,7 +214,7 @@ class Taps:
 
     def _publish(self) -> None:
         hushed = [held.ticket for held in self.held.values() if held.state is State.HUSHED]
-        joined = [held.ticket for held in self.held.values() if held.state < State.HUSHED]
+        joined = {held.ticket: held.group for held in self.held.values() if held.state < State.HUSHED}
         self.plan.turns.publish(joined, hushed)
 
     def _count(self, held: Held) -> None:
@@ -220,18 +233,16 @@ class Taps:
     def _obey(self, order: dict[str, Any]) -> None:
         """Capture something else from now on: every tap is opened anew before the old one is let go, so none is missed.
 
-        What both of them see is there twice, as if it had been sent again.
+        What both of them see is there twice, as if it had been sent again.  Lanes go by the number that the order was
+        given, as one may have missed an earlier order, and obey one that changes nothing, as another may have not.
         """
         changes = {name: _frozen(value) for name, value in order.items()}
         interfaces = changes.pop("interfaces", self.plan.interfaces)
         wanted = replace(self.plan.wanted, **changes)
-        if (wanted, interfaces) == (self.plan.wanted, self.plan.interfaces):
+        if (wanted, interfaces) == (self.plan.wanted, self.plan.interfaces) and not self.plan.turns.pages:
             return
-        manner = self.plan.manner
-        if manner.fanout is not None:
-            manner = replace(manner, fanout=manner.fanout ^ OTHER_GROUP)
-        self.plan = replace(self.plan, interfaces=interfaces, wanted=wanted, manner=manner)
-        self.order += 1
+        self.plan = replace(self.plan, interfaces=interfaces, wanted=wanted)
+        self.order = 1 + self.plan.orders.seen
 
 
 def _frozen(value: Any) -> Any:

@@ -6,7 +6,7 @@ that there are.  So lanes join in one order everywhere, none listens before all 
 are hushed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,11 +16,14 @@ SLOTS: Final = 1024  # tickets of a page; a lane that has more interfaces opens 
 PAGE: Final = tuple(f"slot{at}" for at in range(SLOTS))
 """Counters of a page: tickets of interfaces that are joined, with HUSHED once nothing more comes out; 0: no ticket."""
 HUSHED: Final = 1 << 63
+ORDERS: Final = 1 << 15
+"""One slot: HUSHED, 15 bits for the order, 16 for the number of the fanout group, 32 for the index of the interface."""
+GROUP: Final = 0xFFFF << 32
 
 
 def ticket(order: int, index: int) -> int:
     """Return the ticket of an interface, by its index, for a certain order, from 1."""
-    return order << 32 | index
+    return order % ORDERS << 48 | index
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Turns:
         """Whether the lane before has joined."""
         return not self.pages or self.lane == 0 or mine in self._of(self.lane - 1)
 
+    def group(self, mine: int) -> int | None:
+        """Return the number of the group to join; None if it is for this lane to make one, or there are no lanes."""
+        return None if not self.pages or self.lane == 0 else self._of(0).get(mine)
+
     def may_listen(self, mine: int) -> bool:
         """Whether every lane has joined."""
         return all(mine in self._of(lane) for lane in range(len(self.pages)))
@@ -42,12 +49,13 @@ class Turns:
         """Whether no lane listens any more."""
         return not any(mine in self._of(lane) for lane in range(len(self.pages)))
 
-    def publish(self, joined: Iterable[int], hushed: Iterable[int]) -> None:
-        """Show the other lanes what this one has."""
+    def publish(self, joined: Mapping[int, int], hushed: Iterable[int]) -> None:
+        """Show the other lanes what this one has: tickets, with their groups, and apart those that are hushed."""
         if self.pages:
-            tickets = [*joined, *(each | HUSHED for each in hushed)][:SLOTS]
-            for name, value in zip(PAGE, tickets + [0] * (SLOTS - len(tickets)), strict=True):
+            tickets = [*(each | group << 32 for each, group in joined.items()), *(each | HUSHED for each in hushed)]
+            for name, value in zip(PAGE, [*tickets[:SLOTS], *[0] * (SLOTS - len(tickets))], strict=True):
                 self.pages[self.lane].set(name, value)
 
-    def _of(self, lane: int) -> set[int]:
-        return set(self.pages[lane].as_dict().values())
+    def _of(self, lane: int) -> dict[int, int]:
+        """Return the tickets of a lane, hushed ones with their mark, and their groups."""
+        return {value & ~GROUP: (value & GROUP) >> 32 for value in self.pages[lane].as_dict().values()}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from capture.counters import Counters
-from capture.fanout import FanoutGroups
 from capture.filters import Direction, Wanted, addresses
 from capture.interfaces import Manner, own_addresses
 from capture.taps import LivePlan
@@ -47,12 +46,12 @@ def wanted(config: Config, source: LiveInput, chosen: Selection) -> Wanted:
     )
 
 
-def plans(config: Config, source: LiveInput, count: int, groups: FanoutGroups | None) -> Iterator[LivePlan]:
-    """Yield one plan for each capture process; several share the interfaces by way of `groups`."""
+def plans(config: Config, source: LiveInput, count: int) -> Iterator[LivePlan]:
+    """Yield one plan for each capture process; several share the interfaces."""
     chosen = wanted(config, source, select(config, source))
     manner = Manner(
         snap_bytes=source.snap_length, buffer_bytes=source.buffer, timeout_ms=max(1, round(source.timeout * 1000)),
-        promiscuous=source.promiscuous, fanout=None if groups is None else groups.first,
+        promiscuous=source.promiscuous,
     )  # fmt: skip
     pages = tuple(Counters(PAGE) for _lane in range(count)) if count > 1 else ()
     for lane in range(count):

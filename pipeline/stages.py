@@ -19,7 +19,6 @@ from assemble.settings import Settings
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.child import EventQueue
 from capture.counters import Counters
-from capture.fanout import FanoutGroups
 from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
@@ -36,7 +35,7 @@ from pipeline.wiring import Stage, Wiring
 
 def wire(config: Config, level: int) -> Wiring:
     """Make everything that the processes of a run share; raises `MirrorError` if an input is not there."""
-    count, groups = lanes(config), None
+    count = lanes(config)
     rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(count * config.workers.count)}
     messages = tuple(rings.values())
     stages = workers(config, level, messages)
@@ -47,10 +46,9 @@ def wire(config: Config, level: int) -> Wiring:
         frames = {f"frame ring{name}": Ring.create(config.ring.frames) for name in names}
         chosen = settings(config, config.input)
         stages += _assemblers(names, level, chosen, tuple(frames.values()), messages)
-        captures, groups = _captures(config, level, chosen, tuple(frames.values()))
-        stages += captures
+        stages += _captures(config, level, chosen, tuple(frames.values()))
         rings = frames | rings
-    return Wiring(confine(config, stages), rings, labels(config), groups)
+    return Wiring(confine(config, stages), rings, labels(config))
 
 
 def workers(config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = ()) -> list[Stage]:
@@ -132,23 +130,20 @@ def settings(config: Config, source: PcapInput | LiveInput) -> Settings:
     return replace(chosen, **live.assemble_order(config, source)) if isinstance(source, LiveInput) else chosen
 
 
-def _captures(
-    config: Config, level: int, chosen: Settings, rings: tuple[Ring, ...]
-) -> tuple[list[Stage], FanoutGroups | None]:
+def _captures(config: Config, level: int, chosen: Settings, rings: tuple[Ring, ...]) -> list[Stage]:
     """Return one capture for each ring where the kernel splits the flows, else one for them all."""
     source, several = config.input, len(rings) > 1
     assert not isinstance(source, TcpInput)
     if isinstance(source, PcapInput):
         route = FlowRoute(chosen, len(rings)) if several else None
         common = {"paths": expand(source.path), "bpf": source.filter}
-        return [_capture(config, "capture", level, rings, route=route, **common)], None
+        return [_capture(config, "capture", level, rings, route=route, **common)]
     if several and by_kernel(config):
-        groups = FanoutGroups()
-        plans = enumerate(live.plans(config, source, len(rings), groups))
-        return [_capture(config, f"capture {at}", level, rings[at : at + 1], live=plan) for at, plan in plans], groups
+        plans = enumerate(live.plans(config, source, len(rings)))
+        return [_capture(config, f"capture {at}", level, rings[at : at + 1], live=plan) for at, plan in plans]
     route = FlowRoute(chosen, len(rings)) if several else None
-    plan = next(live.plans(config, source, 1, None))
-    return [_capture(config, "capture", level, rings, route=route, live=plan)], None
+    plan = next(live.plans(config, source, 1))
+    return [_capture(config, "capture", level, rings, route=route, live=plan)]
 
 
 def _capture(

@@ -10,7 +10,6 @@ from typing import Any
 
 from capture.child import EventQueue
 from capture.counters import Counters
-from capture.fanout import FanoutGroups
 from capture.privileges import Rights
 from capture.ring import Ring
 from pipeline.ledger import Counts, Delivery, Tally, total
@@ -45,7 +44,6 @@ class Wiring:
     stages: list[Stage]
     rings: dict[str, Ring]
     outputs: tuple[str, ...]
-    groups: FanoutGroups | None = None  # reserved while this lives
     succeeded: list[tuple[list[Stage], tuple[str, ...]]] = field(default_factory=list)  # workers and their outputs
 
     def workers(self) -> list[Stage]:

@@ -39,7 +39,6 @@ TOUCHES_THE_WORLD: Final = {
     "capture.counters": "shared memory, and how it travels to a child",
     "capture.inputs": "opens capture files and standard input",
     "capture.filters": "asks for the addresses of a name",
-    "capture.fanout": "the name of a socket, by which a number is reserved",
     "capture.interfaces": "asks the kernel for its interfaces",
     "capture.live": "waits for interfaces, and has the clock for a silent wire",
     "capture.orders": "shared memory, and how it travels to a child",

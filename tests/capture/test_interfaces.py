@@ -173,7 +173,9 @@ def test_taps_of_a_group_share_the_flows_and_each_sees_both_directions():
     """A lane that saw requests without their responses could pair nothing."""
     flows = [p.Tcp(sport=20_000 + at) for at in range(100)]
     with pair(*ENDS) as (a, b), a.call(lambda: sender(a.device)) as out:
-        taps = [tap_on(b, Manner(buffer_bytes=2 << 20, fanout=77)) for _ in range(2)]
+        taps = [tap_on(b, Manner(buffer_bytes=2 << 20)) for _ in range(2)]
+        group = taps[0].join(None)
+        assert taps[1].join(group) == group
         for tap in taps:
             tap.listen()
         for turn in range(3):
@@ -211,7 +213,8 @@ def test_a_tap_that_is_hushed_keeps_what_it_has_and_gets_nothing_more(count):
 def test_a_tap_of_a_group_is_hushed_at_first():
     """Before the other lanes have joined it would be given their flows."""
     with pair(*ENDS) as (a, b), a.call(lambda: sender(a.device)) as out:
-        tap = tap_on(b, Manner(buffer_bytes=2 << 20, fanout=77))
+        tap = tap_on(b, Manner(buffer_bytes=2 << 20))
+        tap.join(None)
         send(out, numbered(10))
         assert taken(tap, 0) == []
         tap.listen()
@@ -280,14 +283,25 @@ def test_what_an_interface_has_no_room_for_is_counted_from_now_on(tmp_path, monk
 
 
 @needs_root
+def test_two_runs_have_two_groups_on_every_interface():
+    """In one group each would get a part of the other's traffic."""
+    with pair(*ENDS) as (a, _b):
+        taps = [tap_on(a) for _ in range(8)]
+        assert len({tap.join(None) for tap in taps}) == 8
+        for tap in taps:
+            tap.close()
+
+
+@needs_root
 def test_a_group_that_cannot_be_joined_is_one_line():
     """Another program may use the number in another manner."""
     with pair(*ENDS) as (a, _b):
-        other = tap_on(a)
-        other._handle.set_fanout(77 + other.index, pcapy.PACKET_FANOUT_CPU)
+        other, tap = tap_on(a), tap_on(a)
+        other._handle.set_fanout(77, pcapy.PACKET_FANOUT_CPU)
         with pytest.raises(SourceError, match=r"^veth0: .*; this kernel cannot share .*write lanes = 1$"):
-            tap_on(a, Manner(buffer_bytes=2 << 20, fanout=77))
+            tap.join(77)
         other.close()
+        tap.close()
 
 
 @needs_root

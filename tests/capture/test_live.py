@@ -18,7 +18,7 @@ from capture.counters import Counters
 from capture.errors import ConfigError, MirrorError, SourceError
 from capture.filters import Wanted
 from capture.frames import Merger
-from capture.interfaces import Manner
+from capture.interfaces import Manner, Tap
 from capture.live import LOOK_S, LiveSource
 from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
@@ -34,7 +34,6 @@ pytestmark = needs_root
 ENDS = ("10.9.0.1/24", "10.9.0.2/24")
 MANNER = Manner(buffer_bytes=4 << 20)
 WEB = Wanted(ports=(80,), filter="tcp")
-GROUP = 40
 
 
 class Memory:
@@ -392,12 +391,11 @@ def lanes_of(watches: list[Watch]) -> dict[int, set[int]]:
 def test_a_flow_stays_in_its_lane_on_every_interface_and_after_every_order(first):
     """On a router it comes in by one interface and its answers go out by another; a lane needs both to pair them."""
     pages = (Counters(PAGE), Counters(PAGE))
-    manner = replace(MANNER, fanout=GROUP)
     with pair(*ENDS) as (a, b):
         add_cable(b, "pod0", "peer0")
         plans = [
-            LivePlan(("pod*", b.device), manner, WEB, Turns(pages, 0)),
-            LivePlan(("pod*", b.device), manner, WEB, Turns(pages, 1)),
+            LivePlan(("pod*", b.device), MANNER, WEB, Turns(pages, 0)),
+            LivePlan(("pod*", b.device), MANNER, WEB, Turns(pages, 1)),
         ]
         watches: list[Watch] = []
         try:
@@ -435,11 +433,13 @@ def test_a_later_lane_is_idle_while_an_interface_is_down():
     page = Counters(PAGE)
     with pair(*ENDS) as (_a, b):
         b.run(["ip", "link", "set", b.device, "down"])
-        with watching(b, "*", manner=replace(MANNER, fanout=GROUP), turns=Turns((page, Counters(PAGE)), 1)) as watch:
+        with watching(b, "*", turns=Turns((page, Counters(PAGE)), 1)) as watch:
             until(lambda: watch.source.taps.pending, "the loopback is up: something is under way")
-            page.set("slot0", ticket(1, 1))
+            other = b.call(lambda: Tap("lo", 1, MANNER, WEB))
+            page.set("slot0", ticket(1, 1) | other.join(None) << 32)
             watch.shows("interfaces_now", 1)
             until(lambda: not watch.source.taps.pending, "nothing under way")
+        other.close()
 
 
 def test_a_pattern_without_a_match_waits_and_a_wrong_name_does_not(caplog):

@@ -13,7 +13,8 @@ def lanes(count: int) -> list[Turns]:
 def test_one_lane_waits_for_nobody():
     """Nor does it need pages."""
     alone = Turns()
-    alone.publish([1], [2])
+    alone.publish({1: 0}, [2])
+    assert alone.group(1) is None
     assert alone.may_join(1)
     assert alone.may_listen(1)
     assert alone.may_leave(1)
@@ -24,12 +25,13 @@ def test_lanes_join_in_order_and_listen_when_all_have_joined():
     first, second, third = lanes(3)
     eth0 = ticket(1, 2)
     assert [each.may_join(eth0) for each in (first, second, third)] == [True, False, False]
-    first.publish([eth0], [])
+    first.publish({eth0: 65535}, [])
     assert [each.may_join(eth0) for each in (first, second, third)] == [True, True, False]
-    second.publish([eth0], [])
+    assert (first.group(eth0), second.group(eth0), third.group(eth0)) == (None, 65535, 65535)
+    second.publish({eth0: 65535}, [])
     assert third.may_join(eth0)
     assert not any(each.may_listen(eth0) for each in (first, second, third))
-    third.publish([eth0], [])
+    third.publish({eth0: 65535}, [])
     assert all(each.may_listen(eth0) for each in (first, second, third))
 
 
@@ -38,10 +40,10 @@ def test_lanes_leave_when_none_listens():
     first, second = lanes(2)
     eth0, eth1 = ticket(1, 2), ticket(1, 3)
     for each in (first, second):
-        each.publish([eth0, eth1], [])
-    first.publish([eth1], [eth0])
+        each.publish({eth0: 1, eth1: 2}, [])
+    first.publish({eth1: 2}, [eth0])
     assert not first.may_leave(eth0)
-    second.publish([eth1], [])
+    second.publish({eth1: 2}, [])
     assert first.may_leave(eth0), "one that has left already listens no more"
     assert second.may_leave(eth0)
     assert not second.may_leave(eth1)
@@ -57,6 +59,6 @@ def test_tickets_tell_interfaces_and_orders_apart():
 def test_what_does_not_fit_on_a_page_is_not_joined_elsewhere():
     """A thousand interfaces are many; the next ones must not be captured by one lane alone."""
     first, second = lanes(2)
-    first.publish([ticket(1, index) for index in range(SLOTS + 5)], [])
+    first.publish({ticket(1, index): 3 for index in range(SLOTS + 5)}, [])
     assert second.may_join(ticket(1, SLOTS - 1))
     assert not second.may_join(ticket(1, SLOTS))

@@ -2,11 +2,9 @@
 
 import pytest
 
-from capture.fanout import FanoutGroups
 from pipeline import live
 from pipeline.config import Config, LiveInput
 from pipeline.settings import parse
-from tests.namespace import isolated, needs_root
 
 TEXT = """
 [input]
@@ -43,11 +41,11 @@ def configured(text: str = TEXT) -> tuple[Config, LiveInput]:
 
 def test_every_key_arrives_at_the_captures():
     """A key that is accepted and not obeyed is worse than an unknown one."""
-    (plan,) = live.plans(*configured(), 1, None)
+    (plan,) = live.plans(*configured(), 1)
     assert plan.interfaces == ("eth0", "veth*")
     assert plan.turns.pages == ()
     assert (plan.manner.snap_bytes, plan.manner.buffer_bytes, plan.manner.timeout_ms) == (1600, 2 << 20, 50)
-    assert (plan.manner.promiscuous, plan.manner.fanout) == (False, None)
+    assert not plan.manner.promiscuous
     wanted = plan.wanted
     assert (wanted.ports, wanted.hosts) == ((80, 8080), ("10.0.0.0/8", "2001:db8::1/128"))
     assert (wanted.direction, wanted.responses, wanted.filter) == ("inbound", False, "not host 10.0.0.7")
@@ -56,7 +54,7 @@ def test_every_key_arrives_at_the_captures():
 def test_where_outputs_send_to_is_left_out_by_both():
     """On a watched port of this host it would come back as new traffic, and be sent again."""
     config, source = configured()
-    (plan,) = live.plans(config, source, 1, None)
+    (plan,) = live.plans(config, source, 1)
     assert plan.wanted.exclude == (("127.0.0.1", 8080), ("::1", 9))
     assert live.assemble_order(config, source)["exclude"] == plan.wanted.exclude
 
@@ -82,20 +80,12 @@ def test_captures_and_assemblers_are_ordered_the_same():
     assert assembler["sample"] == 12.5
 
 
-@needs_root
 def test_lanes_open_interfaces_in_turn():
-    """Each waits for the one before, so that the kernel numbers them alike on every interface."""
-
-    def check() -> None:
-        groups = FanoutGroups()
-        plans = list(live.plans(*configured(), 3, groups))
-        assert [plan.turns.lane for plan in plans] == [0, 1, 2]
-        assert [len(plan.turns.pages) for plan in plans] == [3, 3, 3]
-        assert len({plan.turns.pages for plan in plans}) == 1
-        assert {plan.manner.fanout for plan in plans} == {groups.first}
-        groups.close()
-
-    isolated(check)
+    """Each sees the pages of all, and writes its own."""
+    plans = list(live.plans(*configured(), 3))
+    assert [plan.turns.lane for plan in plans] == [0, 1, 2]
+    assert [len(plan.turns.pages) for plan in plans] == [3, 3, 3]
+    assert len({plan.turns.pages for plan in plans}) == 1
 
 
 @pytest.mark.parametrize(
