@@ -10,9 +10,14 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import pcapy
+
+from capture.links import ALIASES, OTHERS, SUPPORTED
 
 SIOCETHTOOL: Final = 0x8946
 ETHTOOL_GDRVINFO: Final = 0x03
@@ -23,9 +28,15 @@ SWITCHES: Final = {"gro": 0x2B, "gso": 0x23, "tso": 0x1E}  # ETHTOOL_GGRO, GGSO,
 ARPHRD_LOOPBACK: Final = 772
 KINDS: Final = {"wlan": "wireless", "tun": "tunnel", "bonding": "bond"}
 """What the kernel calls a device type or a driver -> how people know it; other names are kept."""
+LINKS: Final = {
+    1: "ETHERNET", 512: "PPP", 768: "RAW", 769: "RAW", 772: "ETHERNET", 776: "RAW", 778: "RAW", 801: "IEEE802_11",
+    802: "IEEE802_11_PRISM", 803: "IEEE802_11_RADIOTAP", 65534: "RAW",
+}  # fmt: skip
+"""ARPHRD_ value (linux/if_arp.h) -> the link type that libpcap makes of it."""
+PROBE_BYTES: Final = 1 << 16  # the buffer of a capture that reads nothing
 NETLINK_ROUTE: Final = 0
 RTM_GETADDR: Final = 22
-NLMSG_DONE: Final = 3
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 DUMP: Final = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 
@@ -45,6 +56,9 @@ class Device:
     rx_ring: tuple[int, int] | None = None  # frames that the card has room for: now, at most
     rx_packets: int = 0
     rx_missed: int = 0  # for which it had no room
+    rx_dropped: int = 0  # that nobody but a capture wanted
+    link: str | None = None  # what libpcap calls its frames
+    over: tuple[str, ...] = ()  # interfaces that its packets pass as well: those of a bond, a bridge, a vlan
 
 
 def devices(sys: Path = Path("/sys/class/net")) -> list[Device]:
@@ -60,13 +74,17 @@ def _device(place: Path, addresses: tuple[str, ...], asking: socket.socket) -> D
     name = place.name
     speed = _number(place / "speed")
     master = place / "master"
+    up = bool((_number(place / "flags", 16) or 0) & 1)
     return Device(
-        name, _kind(place, asking), up=bool((_number(place / "flags", 16) or 0) & 1), mtu=_number(place / "mtu") or 0,
+        name, _kind(place, asking), up=up, mtu=_number(place / "mtu") or 0,
         addresses=addresses, speed_mbps=speed if speed is not None and speed > 0 else None,
         master=master.resolve().name if master.is_symlink() else None,
         offloads=_offloads(asking, name), rx_ring=_rx_ring(asking, name),
         rx_packets=_number(place / "statistics/rx_packets") or 0,
         rx_missed=_number(place / "statistics/rx_missed_errors") or 0,
+        rx_dropped=_number(place / "statistics/rx_dropped") or 0,
+        link=(_link(name) if up else None) or LINKS.get(_number(place / "type") or 0),
+        over=tuple(sorted(each.name.removeprefix("lower_") for each in place.glob("lower_*"))),
     )  # fmt: skip
 
 
@@ -109,6 +127,23 @@ def _rx_ring(asking: socket.socket, name: str) -> tuple[int, int] | None:
     return (now, most) if most else None
 
 
+def _link(name: str) -> str | None:
+    """Ask libpcap, which tells only who may capture."""
+    try:
+        handle = pcapy.create(name)
+    except pcapy.PcapError:
+        return None
+    try:
+        handle.set_promisc(False)
+        handle.set_buffer_size(PROBE_BYTES)
+        if handle.activate() < 0:
+            return None
+        number = ALIASES.get(handle.datalink(), handle.datalink())
+    finally:
+        handle.close()
+    return SUPPORTED.get(number) or OTHERS.get(number) or str(number)
+
+
 def _ethtool(asking: socket.socket, name: str, command: bytes) -> bytes | None:
     data = ctypes.create_string_buffer(command, len(command))
     try:
@@ -119,12 +154,12 @@ def _ethtool(asking: socket.socket, name: str, command: bytes) -> bytes | None:
 
 
 def _addresses() -> dict[int, tuple[str, ...]]:
-    """Return the addresses by index of their interface (rtnetlink(7), RTM_GETADDR)."""
+    """Return the addresses by index of their interface (rtnetlink(7)); none where a service may not ask."""
     found: dict[int, tuple[str, ...]] = {}
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as asking:
+    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as asking:
         asking.send(struct.pack("=IHHIIBxxxi", 24, RTM_GETADDR, DUMP, 1, 0, socket.AF_UNSPEC, 0))
         for kind, message in _messages(asking):
-            if kind == NLMSG_DONE:
+            if kind in {NLMSG_DONE, NLMSG_ERROR}:
                 break
             attributes = dict(_attributes(message[8:]))
             address = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)

@@ -3,59 +3,72 @@
 In: facts about machine and interfaces, and a configuration if there is one.  Out: findings.  Nothing is looked at here.
 """
 
-import enum
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from capture.interfaces import ANY, chosen, missing
 from pipeline.config import Config, LiveInput
 from pipeline.devices import Device
+from pipeline.findings import Finding, Verdict
 from pipeline.lanes import lanes
 from pipeline.machine import Machine
-from pipeline.values import write_size
+from pipeline.reach import Named
+from pipeline.resources import examine_resources
 
 FEW: Final = 4  # names in a line
 
 
-class Verdict(enum.StrEnum):
-    """How it is with one thing."""
-
-    OK = "ok"
-    BETTER = "better"  # it works; something would improve it
-    MISSING = "missing"  # it will not work
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    verdict: Verdict
-    found: str
-    advice: str = ""
-
-
-def examine(machine: Machine, devices: Sequence[Device], config: Config | None = None) -> Iterator[Finding]:
-    """Yield a finding for everything that a live run rests on."""
+def examine(
+    machine: Machine,
+    devices: Sequence[Device],
+    config: Config | None = None,
+    named: Sequence[Named] = (),
+    earlier: Sequence[Device] = (),
+) -> Iterator[Finding]:
+    """Yield a finding for everything that a live run rests on; `earlier` is how the interfaces were a moment ago."""
     yield _right(machine)
-    watched = list(devices)
+    yield _kernel(machine)
+    watched, watching = list(devices), 1
     if config is not None and isinstance(config.input, LiveInput):
         yield _interfaces(config.input, devices)
         names = chosen(config.input.interfaces, [each.name for each in devices])
         watched = watched if ANY in names else [each for each in devices if each.name in names]
+        watching = len(names)
+    yield from (_named(each) for each in named)
     yield _cores(machine, config)
-    yield from _memory(machine, watched, config)
+    yield from examine_resources(machine, config, watching)
     yield _clock(machine)
-    yield from _cards([each for each in watched if each.up])
+    yield from _governor(machine)
+    yield from _cards([each for each in watched if each.up], {each.name: each.rx_missed for each in earlier})
 
 
 def _right(machine: Machine) -> Finding:
     if machine.may_capture:
         how = "root" if machine.root else "CAP_NET_RAW"
         return Finding("right to capture", Verdict.OK, f"there, as {how}")
+    if machine.held:
+        advice = "look at the container's seccomp profile and user namespace"
+        return Finding("right to capture", Verdict.MISSING, "CAP_NET_RAW is there, but is refused its use", advice)
     advice = f"sudo pipeline …, or a service with AmbientCapabilities=CAP_NET_RAW, or: {_grant(machine.interpreter)}"
     return Finding("right to capture", Verdict.MISSING, "CAP_NET_RAW is missing", advice)
+
+
+def _kernel(machine: Machine) -> Finding:
+    library = f"libpcap {machine.libpcap}" if machine.libpcap else "libpcap"
+    if machine.fanout is False:
+        return Finding("kernel", Verdict.BETTER, f"{library}; lanes cannot share an interface", "input.lanes = 1")
+    return Finding("kernel", Verdict.OK, f"{library}{'; lanes can share an interface' if machine.fanout else ''}")
+
+
+def _named(each: Named) -> Finding:
+    return Finding(each.what, Verdict.MISSING if each.trouble else Verdict.OK, each.trouble or each.value, each.advice)
+
+
+def _governor(machine: Machine) -> Iterator[Finding]:
+    """Yield what is to be said of the cores' speed, where it can be seen."""
+    if "powersave" in machine.governors:
+        advice = "cores are slow to wake when a burst comes: sudo cpupower frequency-set -g performance"
+        yield Finding("CPU frequency", Verdict.BETTER, "the governor is powersave", advice)
 
 
 def _grant(interpreter: str) -> str:
@@ -92,26 +105,6 @@ def _cores(machine: Machine, config: Config | None) -> Finding:
     return Finding("cores", Verdict.OK, found)
 
 
-def _memory(machine: Machine, watched: Sequence[Device], config: Config | None) -> Iterator[Finding]:
-    """Compare what a run may take, at most, with what there is."""
-    if config is None or not isinstance(config.input, LiveInput):
-        return
-    count, source, ring = lanes(config, machine.cores), config.input, config.ring
-    buffers = max(source.buffer, 2 * 2**20 * len(watched))
-    needed = count * (buffers + ring.frames + config.workers.count * ring.messages) + config.assemble.memory
-    known = [each for each in (machine.available, machine.limit) if each is not None]
-    if not known:
-        yield Finding("memory", Verdict.OK, f"up to {write_size(needed)} are needed")
-        return
-    found = f"up to {write_size(needed)} are needed, {write_size(min(known))} can be had"
-    if needed <= min(known):
-        yield Finding("memory", Verdict.OK, found)
-    else:
-        yield Finding(
-            "memory", Verdict.BETTER, found, "smaller input.buffer, assemble.memory, ring.frames or ring.messages"
-        )
-
-
 def _clock(machine: Machine) -> Finding:
     source = f", on {machine.clock}" if machine.clock else ""
     if machine.synchronised is False:
@@ -120,7 +113,7 @@ def _clock(machine: Machine) -> Finding:
     return Finding("clock", Verdict.OK, f"{'synchronised' if machine.synchronised else 'in use'}{source}")
 
 
-def _cards(watched: Sequence[Device]) -> Iterator[Finding]:
+def _cards(watched: Sequence[Device], before: Mapping[str, int]) -> Iterator[Finding]:
     """Yield what could be set better at interfaces, one finding for each kind of trouble."""
     merging = [each.name for each in watched if each.offloads.get("lro")]
     if merging:
@@ -133,16 +126,20 @@ def _cards(watched: Sequence[Device]) -> Iterator[Finding]:
     if small:
         now, most = small[0].rx_ring or (0, 0)
         advice = f"ethtool -G {small[0].name} rx {most} (it is {now})"
-        yield Finding("interface drops", Verdict.BETTER, f"{_missed(missed)}; its buffer is not the largest", advice)
+        yield Finding(
+            "interface drops", Verdict.BETTER, f"{_missed(missed, before)}; its buffer is not the largest", advice
+        )
     elif missed:
         advice = "more receive queues (ethtool -L), or interrupts on more cores"
-        yield Finding("interface drops", Verdict.BETTER, _missed(missed), advice)
+        yield Finding("interface drops", Verdict.BETTER, _missed(missed, before), advice)
     else:
         yield Finding("interface drops", Verdict.OK, "none since the machine was started")
 
 
-def _missed(cards: Sequence[Device]) -> str:
-    return ", ".join(f"{each.name}: {each.rx_missed:,} frames missed" for each in cards[:FEW])
+def _missed(cards: Sequence[Device], before: Mapping[str, int]) -> str:
+    growing = any(each.rx_missed > before.get(each.name, each.rx_missed) for each in cards)
+    shown = ", ".join(f"{each.name}: {each.rx_missed:,} frames missed" for each in cards[:FEW])
+    return f"{shown}, and it goes on" if growing else shown
 
 
 def _few(names: Sequence[str]) -> str:

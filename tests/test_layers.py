@@ -62,6 +62,7 @@ TOUCHES_THE_WORLD: Final = {
     "pipeline.lanes": "the cores that this process may use",
     "pipeline.machine": "looks at rights, cores, memory and clock",
     "pipeline.notify": "the service manager's socket",
+    "pipeline.reach": "whether names resolve and files could be written",
     "pipeline.reload": "whether a file could be written",
     "pipeline.run": "one whole run: clock and standard output",
     "pipeline.stages": "this process's number, for its children",

@@ -132,19 +132,24 @@ def test_what_waits_comes_out_when_only_the_clock_moves():
     ],
     ids=str,
 )
-def test_an_order_is_obeyed_while_it_runs_and_the_rest_of_the_settings_stays(order, counter):
+def test_an_order_is_obeyed_while_it_runs_and_the_rest_of_the_settings_stays(order, counter, monkeypatch):
     """A reload takes effect without a restart, also on a silent wire; each order is about the first settings."""
-    one, ours = ordered(spec(Settings(responses=False)))
+    monkeypatch.setattr("assemble.process.LOOK_ROUNDS", 1 << 30)  # it is idle
+    one, ours = ordered(spec(Settings(ports=(80,), responses=False)))
     assert one.orders is not None
     talks = [Talk(cport=port).open().put(CLIENT, GET).put(SERVER, CUT) for port in range(20_000, 20_003)]
+    strange = Talk(sport=9000).open().put(CLIENT, GET)
     with running(one) as producer:
         for number, each in enumerate(({}, order, {})):
             ours.give(each)
             wait_until(lambda number=number: one.orders.seen == number + 1)
-            for record in batches(talks[number].frames):
+            for record in batches(talks[number].frames + strange.frames):
                 producer.put(KIND_FRAMES, record)
             wait_until(lambda: Consumer(one.ring).tail == Consumer(one.ring).head)
-    assert one.counters[counter] == (2 if counter == "segments_left_out" else len(talks[1].frames))
+    changed = 2 if counter == "segments_left_out" else len(talks[1].frames)
+    always = 3 * len(strange.frames)
+    assert one.counters[counter] == changed + (always if counter == "refused_port" else 0)
+    assert one.counters["refused_port"] >= always
     got = messages(one.outputs[0]) + messages(one.outputs[1])
     assert got == [(GET, True)] * 2
     assert (one.counters["requests"], one.counters["responses"]) == (2, 0)

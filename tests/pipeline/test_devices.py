@@ -81,3 +81,33 @@ def test_the_interfaces_of_a_namespace_are_found_with_their_addresses_and_offloa
     assert cable["offloads"]["tso"] is True
     assert found["lo"]["kind"] == "loopback"
     assert "127.0.0.1/8" in found["lo"]["addresses"]
+
+
+def test_interfaces_that_show_the_same_packets_are_told(tmp_path):
+    """A vlan has no master, yet its packets pass the card below it."""
+    vlan = place(tmp_path, "eth0.5", uevent="DEVTYPE=vlan")
+    (vlan / "lower_eth0").symlink_to(place(tmp_path, "eth0"))
+    assert (looked_at(vlan).over, looked_at(tmp_path / "eth0").over) == (("eth0",), ())
+
+
+@pytest.mark.parametrize(("kind", "link"), [("1", "ETHERNET"), ("65534", "RAW"), ("280", None)])
+def test_link_types_are_known_without_the_right_to_ask(tmp_path, kind, link):
+    """A filter on Ethernet addresses makes no sense on a tunnel."""
+    assert looked_at(place(tmp_path, "no-such-if", type=kind)).link == link
+
+
+def test_a_service_that_may_not_use_netlink_sees_its_interfaces_without_addresses(monkeypatch):
+    """RestrictAddressFamilies= of systemd.exec(5) is no reason for a traceback."""
+
+    class Refusing(socket.socket):
+        """A socket as such a service gets it."""
+
+        def __init__(self, family: int = -1, *more: int, **options: object) -> None:
+            if family == socket.AF_NETLINK:
+                raise OSError(97, "Address family not supported by protocol")
+            super().__init__(family, *more, **options)
+
+    before = [each.name for each in devices.devices()]
+    monkeypatch.setattr(socket, "socket", Refusing)
+    found = devices.devices()
+    assert ([each.name for each in found], {each.addresses for each in found}) == (before, {()})

@@ -7,6 +7,7 @@ import pytest
 from pipeline.devices import Device
 from pipeline.doctor import Finding, Verdict, examine
 from pipeline.machine import Machine
+from pipeline.reach import Named
 from pipeline.settings import parse
 
 HEALTHY = Machine(
@@ -104,3 +105,39 @@ def test_only_the_interfaces_that_are_watched_are_judged():
     other = replace(CARD, name="eth9", rx_missed=7)
     assert found("interface drops", devices=(CARD, other), text='interfaces = ["eth0"]').verdict is Verdict.OK
     assert found("interface drops", devices=(CARD, other), text='interfaces = ["any"]').verdict is Verdict.BETTER
+
+
+def test_a_right_that_is_refused_is_not_asked_for_again():
+    """Somebody who has CAP_NET_RAW must not be sent to get it."""
+    finding = found("right to capture", replace(HEALTHY, may_capture=False, held=True))
+    assert (finding.verdict, "setcap" in finding.advice) == (Verdict.MISSING, False)
+    assert "seccomp" in finding.advice
+
+
+def test_a_kernel_without_fanout_has_one_lane():
+    """Lanes would end with an error at the start."""
+    assert found("kernel", replace(HEALTHY, fanout=False)).advice == "input.lanes = 1"
+    assert found("kernel", replace(HEALTHY, fanout=None)).verdict is Verdict.OK
+
+
+def test_drops_that_go_on_are_told_from_old_ones():
+    """A number as old as the machine says nothing about now."""
+    now = replace(CARD, rx_missed=7)
+    for then, goes_on in ((3, True), (7, False)):
+        findings = examine(HEALTHY, (now,), earlier=(replace(CARD, rx_missed=then),))
+        said = next(each.found for each in findings if each.what == "interface drops")
+        assert said.startswith("eth0: 7 frames missed")
+        assert ("it goes on" in said) is goes_on
+
+
+def test_slow_cores_are_said():
+    """Bursts are lost while they wake."""
+    assert "performance" in found("CPU frequency", replace(HEALTHY, governors=("powersave",))).advice
+
+
+def test_what_the_configuration_names_and_is_not_there_is_missing():
+    """The run could not deliver."""
+    named = [Named("output 0", "tcp x:1", "x: no such host", "write another"), Named("output 1", "file m.jsonl")]
+    findings = {each.what: each for each in examine(HEALTHY, (CARD,), named=named)}
+    assert (findings["output 0"].verdict, findings["output 0"].found) == (Verdict.MISSING, "x: no such host")
+    assert (findings["output 1"].verdict, findings["output 1"].found) == (Verdict.OK, "file m.jsonl")
