@@ -4,6 +4,7 @@ In: names and patterns.  Out: taps, which are read without waiting.  Invariant: 
 says why, and what to do.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import fnmatch
@@ -24,13 +25,15 @@ from capture.links import linktype
 
 ANY: Final = "any"
 SIOCGIFFLAGS: Final = 0x8913
-IFF_UP: Final = 1
+IFF_UP: Final = 0x1
+IFF_LOOPBACK: Final = 0x8
 SO_ATTACH_FILTER: Final = 26
 RETURN_NOTHING: Final = struct.pack("HBBI", 6, 0, 0, 0)  # one struct sock_filter: BPF_RET | BPF_K, 0 bytes
 DISCARDED: Final = 4096  # frames at a time
 SYS: Final = Path("/sys/class/net")
 SOL_PACKET: Final = 263
 PACKET_FANOUT: Final = 18
+PACKET_IGNORE_OUTGOING: Final = 23
 FANOUT_BY_FLOW: Final = 0x8000  # PACKET_FANOUT_HASH, after joining IPv4 fragments (packet(7))
 FANOUT_NEW: Final = 0x2000  # PACKET_FANOUT_FLAG_UNIQUEID: with a number that nobody has
 RIGHT: Final = (
@@ -100,14 +103,17 @@ def chosen(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
 
 def up(name: str) -> bool:
     """Return whether an interface is up (netdevice(7)); "any" always is."""
-    if name == ANY:
-        return True
+    return name == ANY or bool(_flags(name) & IFF_UP)
+
+
+def _flags(name: str) -> int:
+    """Return the flags of an interface, 0 if it is not there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
             answer = fcntl.ioctl(asking, SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
         except OSError:
-            return False
-    return bool(struct.unpack_from("H", answer, 16)[0] & IFF_UP)
+            return 0
+    return int(struct.unpack_from("H", answer, 16)[0])
 
 
 def missing(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
@@ -140,6 +146,7 @@ class Tap:
         code = handle.activate()
         if code < 0:
             raise SourceError(f"{self.name}: {WHY.get(code, 'cannot be opened: is there memory for input.buffer?')}")
+        self._ignore_outgoing()
         self.link = linktype(handle.datalink(), self.name)
         try:
             self.filter = expression(wanted, handle.datalink())
@@ -152,6 +159,12 @@ class Tap:
         handle.setnonblock(1)
         self._missed()
         self._forget()
+
+    def _ignore_outgoing(self) -> None:
+        """Have the kernel not copy what libpcap throws away: a loopback shows every frame going out and coming in."""
+        if _flags(self.name) & IFF_LOOPBACK:
+            with self._socket() as ours, contextlib.suppress(OSError):  # before Linux 4.20 there is no such option
+                ours.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
 
     def join(self, group: int | None) -> int:
         """Share the interface's frames with the taps of a group, or of a new one; returns its number.

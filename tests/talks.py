@@ -19,7 +19,7 @@ START_NS: Final = 1_700_000_000_000_000_000
 STEP_NS: Final = 1_000_000
 CLIENT: Final = True
 SERVER: Final = False
-SEGMENTS: Final = ("in_order", "reordered", "duplicate", "overlapping", "after_close", "out_of_window")
+SEGMENTS: Final = ("in_order", "reordered", "duplicate", "overlapping", "after_close", "out_of_window", "left_out")
 
 
 @dataclass

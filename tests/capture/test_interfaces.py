@@ -283,6 +283,17 @@ def test_what_an_interface_has_no_room_for_is_counted_from_now_on(tmp_path, monk
 
 
 @needs_root
+def test_the_kernel_copies_a_loopback_frame_once():
+    """It goes out and comes in; what is thrown away later should not cost the mirrored service a copy."""
+    with pair(*ENDS) as (a, _b), a.call(lambda: sender("lo")) as out:
+        tap = a.call(lambda: Tap("lo", 1, Manner(buffer_bytes=2 << 20), Wanted(filter="tcp")))
+        send(out, numbered(100))
+        assert len(taken(tap, 100)) == 100
+        assert tap._handle.stats()[0] == 100
+        tap.close()
+
+
+@needs_root
 def test_two_runs_have_two_groups_on_every_interface():
     """In one group each would get a part of the other's traffic."""
     with pair(*ENDS) as (a, _b):
