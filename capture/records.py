@@ -64,6 +64,7 @@ CAPTURE_COUNTERS: Final = (
     "bytes_total",  # size of the input files together, 0: not known
     "interfaces_opened",  # live only: how often one was taken up
     "interfaces_now",  # open interfaces, a level
+    "order_now",  # number of the newest order that is wholly in force
     "cpu_ms",  # of the capture process, live only
 )
 """The counters of a capture process, in the order of its page."""

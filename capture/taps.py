@@ -124,6 +124,8 @@ class Taps:
         self.refused = {name: why for name, why in self.refused.items() if name in wanted}
         self.counters.set("interfaces_now", len({held.tap.name for held in self.held.values()}))
         self._publish()
+        if not self.pending:
+            self.counters.set("order_now", self.plan.orders.seen)
 
     def depart(self, held: Held) -> None:
         """Say that an interface is gone, and keep its tap for as long as frames from before may come out of it."""

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,8 @@ MOST_BYTES: Final = 64 * 1024
 ANSWER_S: Final = 30.0
 CREDENTIALS: Final = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 RELOAD: Final = b"reload"
+
+SETTLE_S: Final = 10.0  # an answer waits at most so long for what it says to come true
 
 Answer = tuple[list[str], int]  # lines, exit code
 
@@ -37,30 +40,46 @@ class Control:
             self._socket.close()
             raise
         self._socket.setblocking(False)
+        self._asking: tuple[socket.socket, bytes, float] | None = None  # who waits for which answer, until when
 
     def fileno(self) -> int:
         """Return a descriptor to poll."""
         return self._socket.fileno()
 
-    def attend(self, reload: Callable[[], Answer]) -> None:
-        """Answer whoever asks."""
-        with contextlib.suppress(OSError):
-            asking, _address = self._socket.accept()
-            with asking:
-                asking.settimeout(1.0)
-                _pid, uid, _gid = CREDENTIALS.unpack(
-                    asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-                )
-                if asking.recv(64) != RELOAD:
-                    return
-                if uid in {0, os.geteuid()}:
-                    lines, code = reload()
-                else:
-                    lines, code = [f"the run belongs to another user, number {os.geteuid()}"], 1
-                asking.send(json.dumps({"lines": lines, "code": code}).encode()[:MOST_BYTES])
+    def attend(self, reload: Callable[[], Answer], settled: Callable[[], bool] = lambda: True) -> None:
+        """Act for whoever asks, and answer once that has come into force; the next one waits until then."""
+        if self._asking is None:
+            with contextlib.suppress(OSError):
+                asking, _address = self._socket.accept()
+                answer = self._hear(asking, reload)
+                self._asking = asking, answer, time.monotonic() + SETTLE_S
+        if self._asking is not None:
+            asking, answer, until_s = self._asking
+            if settled() or time.monotonic() >= until_s:
+                self._asking = None
+                with asking, contextlib.suppress(OSError):
+                    asking.send(answer)
+
+    def _hear(self, asking: socket.socket, reload: Callable[[], Answer]) -> bytes:
+        """Read one request, act on it, and return the answer; b"" if it is none of ours."""
+        try:
+            asking.settimeout(1.0)
+            credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+            word = asking.recv(64)
+        except OSError:
+            return b""
+        if word != RELOAD:
+            return b""
+        if CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
+            lines, code = reload()
+        else:
+            lines, code = [f"the run belongs to another user, number {os.geteuid()}"], 1
+        return json.dumps({"lines": lines, "code": code}).encode()[:MOST_BYTES]
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; who still waits is not answered."""
+        if self._asking is not None:
+            self._asking[0].close()
         self._socket.close()
 
 

@@ -18,9 +18,12 @@ log = logging.getLogger("pipeline")
 class Hearing:
     """Attended a few times per second, and as soon as somebody asks."""
 
-    def __init__(self, supervisor: Supervisor, reload: Callable[[], Answer], path: Path) -> None:
+    def __init__(
+        self, supervisor: Supervisor, reload: Callable[[], Answer], settled: Callable[[], bool], path: Path
+    ) -> None:
         self.supervisor = supervisor
         self.reload = reload
+        self.settled = settled
         self.had_terminal = has_terminal()
         self.control: Control | None = None
         try:
@@ -39,7 +42,7 @@ class Hearing:
             else:
                 self.reload()
         if self.control is not None:
-            self.control.attend(self.reload)
+            self.control.attend(self.reload, self.settled)
 
     def close(self) -> None:
         """Hear nothing more."""

@@ -54,6 +54,15 @@ class Reloader:
             log.info("reload: %s", line)
         return lines, 0
 
+    @property
+    def settled(self) -> bool:
+        """Whether what was applied is in force: captures obey within a second, workers when they have taken over."""
+        captures = [stage for stage in self.wiring.stages if isinstance(stage.spec, capture.process.CaptureSpec)]
+        return not self.supervisor.succeeding and all(
+            stage.spec.live is None or stage.counters["order_now"] == stage.spec.live.orders.seen  # type: ignore[attr-defined]
+            for stage in captures
+        )
+
     def _apply(self, new: Config) -> Iterator[str]:
         now = self.config
         changed, selected_now = list(_differences(now, new)), _selection(now)

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,7 @@ class Telling:
 def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
     """Run to the end and return the exit code; raises `MirrorError` if it cannot even start."""
     _check_ledger_path(config, telling.ledger)
+    _check_directory()
     level = logging.getLogger().getEffectiveLevel()
     wiring = wire(config, level)
     log.info("%s", _beginning(config, wiring))
@@ -65,12 +66,14 @@ def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
     notifier = Notifier.from_environment()
     service = Service(supervisor, notifier)
     watch.tasks.append(service.attend)
+    watch.tell = notifier.status
     with contextlib.ExitStack() as stack:
         stack.callback(notifier.close)
         stack.callback(telling.terminal.status, "")
         if origin is not None:
             reloader = Reloader(origin.load, config, wiring, supervisor, level)
-            hearing = Hearing(supervisor, lambda: service.reloading(reloader.reload), origin.path)
+            reload = lambda: service.reloading(reloader.reload)  # noqa: E731
+            hearing = Hearing(supervisor, reload, lambda: reloader.settled, origin.path)
             stack.callback(hearing.close)
             watch.tasks.append(hearing.attend)
         outcome = supervisor.run()
@@ -117,6 +120,7 @@ class Watch:
         self.before = wiring.tally()
         self.advisor = Advisor()
         self.advised_s = self.began_s
+        self.tell: Callable[[str], None] = lambda _text: None
         self.tasks: list[Callable[[], None]] = []  # what else is looked at as often
 
     def __call__(self) -> None:
@@ -134,9 +138,10 @@ class Watch:
         levels = [ring.stats() for ring in self.wiring.rings.values()]
         fullest = max((level.used / level.capacity for level in levels), default=None)
         text = progress.describe(tally, self.before, now_s - self.shown_s, now_s - self.began_s, fullest)
+        self.tell(text)
         if self.telling.terminal.live:
             self.telling.terminal.status(text)
-        elif tally != self.before:  # an idle receiver has nothing to say
+        elif _moved(tally, self.before):  # an idle receiver has nothing to say
             log.info("%s", text)
         self.before, self.shown_s = tally, now_s
 
@@ -147,6 +152,14 @@ class Watch:
     def total(self, tally: ledgers.Tally) -> str:
         """Say what the whole run did."""
         return progress.describe(tally, ledgers.Tally(), self.elapsed_s(), self.elapsed_s())
+
+
+def _moved(now: ledgers.Tally, before: ledgers.Tally) -> bool:
+    """Tell whether anything has come or gone; the time that looking takes is not news."""
+    idle = {"cpu_ms": 0}
+    return replace(now, capture={**(now.capture or {}), **idle}, parts={}) != replace(
+        before, capture={**(before.capture or {}), **idle}, parts={}
+    )
 
 
 def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: Telling) -> int:
@@ -191,6 +204,14 @@ def _check_ledger_path(config: Config, path: Path | None) -> None:
             pass
     except OSError as error:
         raise MirrorError(f"--ledger {path}: cannot be written: {error.strerror}") from error
+
+
+def _check_directory() -> None:
+    """Find out what would keep every child from starting: it begins where this process is."""
+    try:
+        os.chdir(os.getcwd())
+    except OSError as error:
+        raise MirrorError(f"the current directory cannot be entered: {error.strerror}; start from another") from error
 
 
 def _remark(config: Config, tally: ledgers.Tally, wiring: Wiring) -> None:

@@ -75,6 +75,25 @@ def test_nobody_asking_and_nonsense_are_passed_over(control, path):
         assert asking.recv(10) == b""
 
 
+def test_who_goes_away_before_the_answer_is_no_trouble(control):
+    """An impatient Ctrl-C; the reload was done all the same, and the next one is heard."""
+    asked: list[str] = []
+
+    def reload() -> Answer:
+        asked.append("reload")
+        return [], 0
+
+    for settled in (False, True):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+            asking.connect(control._socket.getsockname())
+            asking.send(b"reload")
+            control.attend(reload, lambda settled=settled: settled)  # type: ignore[misc]
+    assert asked == ["reload"], "the second one waits for the first"
+    control.attend(reload)
+    control.attend(reload)
+    assert asked == ["reload"] * 2
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user, which only root can")
 def test_another_user_is_refused(control, path):
     """A reload reads files and opens connections with the rights of the run."""

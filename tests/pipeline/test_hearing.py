@@ -20,6 +20,7 @@ class Run:
         self.hung_up = False
         self.attending: list[object] = []
         self.noted: list[int] = []
+        self.unsettled = False
 
     def note(self, number: int, _frame: object) -> None:
         self.noted.append(number)
@@ -48,7 +49,7 @@ def heard(tmp_path: Path, terminal: Terminal) -> Iterator[tuple[Hearing, Run, li
         reloads.append("reload")
         return ["done"], 0
 
-    made = Hearing(run, reload, tmp_path / "m.toml")  # type: ignore[arg-type]
+    made = Hearing(run, reload, lambda: not run.unsettled, tmp_path / "m.toml")  # type: ignore[arg-type]
     yield made, run, reloads
     made.close()
 
@@ -76,7 +77,7 @@ def test_a_run_that_never_had_a_terminal_reloads(tmp_path, terminal):
     """A service has none from the beginning."""
     terminal.there = False
     run, reloads = Run(), []
-    made = Hearing(run, lambda: (reloads, 0), tmp_path / "n.toml")  # type: ignore[arg-type]
+    made = Hearing(run, lambda: (reloads, 0), lambda: True, tmp_path / "n.toml")  # type: ignore[arg-type]
     run.hung_up = True
     made.attend()
     assert run.noted == []
@@ -96,10 +97,27 @@ def test_the_command_reloads_and_gets_the_answer(heard, tmp_path):
     assert (reloads, answers) == (["reload"], [(["done"], 0)])
 
 
+def test_the_command_gets_its_answer_when_it_is_true(heard, tmp_path):
+    """Whoever sends the first request to the new port right afterwards finds it mirrored."""
+    made, run, reloads = heard
+    run.unsettled = True
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(tmp_path / "m.toml")))
+    asking.start()
+    assert select.select(run.attending, [], [], 10)[0]
+    for _ in range(5):
+        made.attend()
+    assert (reloads, answers) == (["reload"], [])
+    run.unsettled = False
+    made.attend()
+    asking.join()
+    assert answers == [(["done"], 0)]
+
+
 def test_a_second_run_of_a_file_still_hears_the_signal(heard, tmp_path, terminal, caplog):
     """Only the command cannot tell them apart, and that is said."""
     run, reloads = Run(), []
-    second = Hearing(run, lambda: (reloads.append("second") or [], 0), tmp_path / "m.toml")  # type: ignore[arg-type]
+    second = Hearing(run, lambda: (reloads.append("second") or [], 0), lambda: True, tmp_path / "m.toml")  # type: ignore[arg-type]
     assert "another run of" in caplog.text
     run.hung_up = True
     second.attend()

@@ -110,6 +110,20 @@ def test_a_name_that_stands_for_another_address_is_a_change(monkeypatch):
     assert job.change(text) == (["nothing has changed"], 0)
 
 
+def test_a_reload_is_settled_when_every_capture_obeys_and_workers_have_taken_over():
+    """Not when it was said."""
+    job = Job(TEXT.replace("ports", "lanes = 2\nports"))
+    assert job.reloader.settled
+    job.change(TEXT.replace("ports = [80]", "lanes = 2\nports = [81]"))
+    captures = [stage for stage in job.wiring.stages if stage.kind == "capture"]
+    captures[0].counters.set("order_now", 1)
+    assert not job.reloader.settled
+    captures[1].counters.set("order_now", 1)
+    assert job.reloader.settled
+    job.run.succeeding = True
+    assert not job.reloader.settled
+
+
 def test_other_outputs_have_other_workers_on_the_same_rings():
     """What is in the rings then goes to the new outputs: nothing is lost between them."""
     job = Job()

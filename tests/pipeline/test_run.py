@@ -123,3 +123,33 @@ def test_progress_is_logged_every_few_seconds_where_there_is_no_terminal(caplog)
     for now_s[0] in (16.0, 22.0):
         watch()
     assert [record.getMessage().split(" (")[0] for record in caplog.records] == ["3 frames", "6 frames"]
+
+
+def test_an_idle_live_run_says_nothing_for_hours(caplog):
+    """Its counters of time go on; a line every five seconds would be a hundred thousand in a week."""
+    caplog.set_level("INFO")
+    counters = Counters(("frames_captured", "interfaces_opened", "cpu_ms"))
+    counters.set("interfaces_opened", 1)
+    now_s, told = [0.0], []
+    watch = Watch(
+        Wiring([Stage("capture", print, None, EventQueue(), counters)], {}, ()),
+        Telling(Terminal(io.StringIO())),
+        lambda: now_s[0],
+    )
+    watch.tell = told.append
+    for now_s[0] in (6.0, 12.0, 18.0):
+        counters.add("cpu_ms", 5)
+        watch()
+    assert not caplog.records
+    assert len(told) == 3, "the service manager's line is one that is replaced"
+
+
+def test_a_directory_that_cannot_be_entered_is_one_line(tmp_path, monkeypatch):
+    """Every child would fail there, each with a traceback."""
+
+    def refuse(_path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(run.os, "chdir", refuse)
+    with pytest.raises(MirrorError, match="current directory cannot be entered: Permission denied"):
+        run._check_directory()
