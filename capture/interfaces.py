@@ -20,10 +20,11 @@ from typing import Final
 import pcapy
 
 from capture.errors import ConfigError, SourceError
-from capture.filters import Wanted, expression
+from capture.filters import LOOP_DATALINK, Wanted, expression
 from capture.links import linktype
 
 ANY: Final = "any"
+COOKED_DATALINK: Final = 113  # DLT_LINUX_SLL
 SIOCGIFFLAGS: Final = 0x8913
 IFF_UP: Final = 0x1
 IFF_LOOPBACK: Final = 0x8
@@ -59,14 +60,6 @@ class Manner:
     promiscuous: bool = True
 
 
-@dataclass(frozen=True)
-class Drops:
-    """Frames that were not captured, since the tap was opened."""
-
-    kernel: int = 0  # no room in the buffer
-    interface: int = 0  # no room in its own
-
-
 def present() -> dict[str, int]:
     """Return the interfaces that there are now, with their indexes."""
     return {name: index for index, name in socket.if_nameindex()}
@@ -92,6 +85,26 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []  # this kernel has none of these addresses
+
+
+class Missed:
+    """What interfaces themselves had no room for, since they were first looked at, as far as they tell.
+
+    Not libpcap's count, which has rx_dropped in it: what the kernel dropped *after* a tap had seen it, as nobody else
+    wanted it (a VLAN that is not set up here, a mirror port).
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def look(self, names: Iterable[str]) -> int:
+        """Return how much more it is than the last time; "any" is all of them."""
+        names = set(names)
+        watched = present().keys() if ANY in names else names
+        now = {name: int(count[0]) for name in watched if (count := _lines(SYS / name / "statistics/rx_missed_errors"))}
+        more = sum(max(0, count - self._last.get(name, count)) for name, count in now.items())
+        self._last = now
+        return more
 
 
 def chosen(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
@@ -122,14 +135,26 @@ def missing(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
     return [each for each in patterns if each != ANY and not fnmatch.filter(listed, each)]
 
 
+def check_names(patterns: Sequence[str]) -> list[str]:
+    """Return the patterns that match nothing yet; SourceError for a plain name that nothing has."""
+    absent = missing(patterns, present())
+    for each in absent:
+        if not any(mark in each for mark in "*?["):
+            raise SourceError(f"{each}: there is no such interface; `pipeline interfaces` lists those there are")
+    return absent
+
+
+def datalink(patterns: Sequence[str]) -> int:
+    """Return the link type that a filter for these has to suit: "any" is cooked, most others are Ethernet."""
+    return COOKED_DATALINK if ANY in patterns else LOOP_DATALINK
+
+
 class Tap:
     """One open interface.  Reading never waits; `fileno` is readable when there is something."""
 
     def __init__(self, name: str, index: int, manner: Manner, wanted: Wanted) -> None:
         self.name = name
         self.index = index
-        self._missed_first: dict[str, int] = {}  # by interface
-        self._missed_last: dict[str, int] = {}
         self._handle = pcapy.create(name)
         try:
             self._open(manner, wanted)
@@ -157,7 +182,6 @@ class Tap:
         except pcapy.PcapError as error:
             raise ConfigError(f"{self.name}: filter {self.filter!r} cannot be used: {error}") from error
         handle.setnonblock(1)
-        self._missed()
         self._forget()
 
     def _ignore_outgoing(self) -> None:
@@ -222,27 +246,13 @@ class Tap:
             raise SourceError(f"{self.name}: {error}") from error
         return data, meta
 
-    def drops(self) -> Drops:
-        """Return what was not captured so far; nothing new once the interface is gone."""
+    def drops(self) -> int:
+        """Return how many frames the kernel had no room for so far; SourceError once the interface is gone."""
         try:
             _received, kernel, _wrong = self._handle.stats()
         except pcapy.PcapError as error:
             raise SourceError(f"{self.name}: {error}") from error
-        return Drops(kernel - self._dropped_before, self._missed())
-
-    def _missed(self) -> int:
-        """Return what the interface had no room for since it was opened, as far as it tells.
-
-        Not libpcap's count, which has rx_dropped in it: what the kernel dropped *after* the tap had seen it, as nobody
-        else wanted it (a VLAN that is not set up here, a mirror port).
-        """
-        for name in present() if self.name == ANY else (self.name,):
-            count = _lines(SYS / name / "statistics/rx_missed_errors")
-            if count:
-                now = int(count[0])
-                self._missed_first.setdefault(name, now)
-                self._missed_last[name] = now
-        return sum(last - self._missed_first[name] for name, last in self._missed_last.items())
+        return int(kernel) - self._dropped_before
 
     def close(self) -> None:
         """Give it back."""

@@ -9,8 +9,10 @@ import ctypes
 import enum
 import os
 import pwd
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from capture.errors import ConfigError, MirrorError
@@ -88,6 +90,19 @@ def account(name: str) -> Account:
         raise ConfigError(f"user {name!r} does not exist here: write the name of one that does") from None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups)
+
+
+def may_write(path: Path, user: Account | None) -> bool:
+    """Tell whether a user, or this process, may write a file, or make one in a directory, by its mode."""
+    if user is None:
+        return os.access(path, os.W_OK)
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    shift = 6 if found.st_uid == user.uid else 3 if found.st_gid in {user.gid, *user.groups} else 0
+    needed = (stat.S_IWOTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0)) << shift
+    return found.st_mode & needed == needed
 
 
 def limit(rights: Rights) -> None:

@@ -92,8 +92,8 @@ def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
         source.open()
         source.run(lambda: spec.events.tell("ready"))
     finally:
+        outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
         source.close()
-        outlet.close()
 
 
 def _outlet(spec: CaptureSpec) -> Outlet:

@@ -13,11 +13,13 @@ from typing import Any, Final
 from capture.counters import Counters
 from capture.errors import MirrorError, SourceError
 from capture.filters import Wanted
-from capture.interfaces import ANY, Drops, Manner, Tap, chosen, missing, present, up
+from capture.interfaces import ANY, Manner, Missed, Tap, check_names, chosen, present, up
 from capture.orders import Orders
 from capture.turns import Turns, ticket
 
 HURRY_S: Final = 0.02  # between looks while something is under way
+LONGEST_LOOK_S: Final = 0.02  # then frames are read again: to open or close one interface takes the kernel as long
+SPREAD_S: Final = 0.25  # lanes that look in a hurry have all looked after this long
 LEAST_BUFFER: Final = 2 << 20  # of an interface, however many share the buffer
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class Held:
     state: State
     until_s: float  # nothing changes before this
     group: int = 0  # that it shares with the other lanes
-    drops: Drops = field(default_factory=Drops)  # as counted last
+    drops: int = 0  # frames, as counted last
 
     @property
     def ticket(self) -> int:
@@ -72,15 +74,14 @@ class Taps:
         self.counters = counters
         self.held: dict[int, Held] = {}
         self.refused: dict[str, MirrorError] = {}  # interfaces that cannot be opened, and why
+        self.missed = Missed()
         self.said: dict[str, str] = {}  # what was said of them
         self.order = 1  # which one is in force
         self.pending = False  # something is under way: another look is due soon
 
     def open(self) -> None:
         """Open what there is; MirrorError if a name is wrong, or nothing of what is there can be opened."""
-        for pattern in missing(self.plan.interfaces, present()):
-            if not any(mark in pattern for mark in "*?["):
-                raise SourceError(f"{pattern}: there is no such interface; `pipeline interfaces` lists those there are")
+        for pattern in check_names(self.plan.interfaces):
             log.warning("%s: no interface matches yet", pattern)
         self._look()
         if self.refused and not self.held and not self.pending:
@@ -116,12 +117,15 @@ class Taps:
         for held in list(self.held.values()):
             if held.tap.name != ANY and names.get(held.tap.name) != held.tap.index:
                 self.depart(held)
+        until_s = time.monotonic() + LONGEST_LOOK_S
+        replaced = self._replaced(wanted)
         for fd in list(self.held):
-            self._advance(fd, wanted)
+            if time.monotonic() < until_s:
+                self._advance(fd, unwanted=replaced and self.held[fd].tap.name not in wanted)
         current = {held.tap.name for held in self.held.values() if held.order == self.order}
-        waiting = [name for name in wanted if name not in current and not self._take_up(name, names, len(wanted))]
-        self.pending = bool(waiting) or any(held.state is not State.OPEN for held in self.held.values())
+        waiting = [name for name in wanted if name not in current and not self._take_up(name, names, until_s)]
         self.refused = {name: why for name, why in self.refused.items() if name in wanted}
+        self.pending = bool(waiting) or any(self._is_under_way(held) for held in self.held.values())
         self.counters.set("interfaces_now", len({held.tap.name for held in self.held.values()}))
         self._publish()
         if not self.pending:
@@ -138,12 +142,23 @@ class Taps:
         """Count what was dropped since the last time."""
         for held in self.held.values():
             self._count(held)
+        if self.plan.turns.lane == 0:  # what an interface misses all lanes miss: one of them counts it
+            more = self.missed.look(held.tap.name for held in self.held.values())
+            self.counters.add("frames_dropped_interface", more)
 
-    def _advance(self, fd: int, wanted: list[str]) -> None:
+    def _is_under_way(self, held: Held) -> bool:
+        """Tell whether a tap will change its state soon; one of an earlier order stays if its successor is refused."""
+        return held.state is not State.OPEN or (held.order != self.order and held.tap.name not in self.refused)
+
+    def _replaced(self, wanted: list[str]) -> bool:
+        """Tell whether everything that the order in force wants is open, so that the rest can go."""
+        opened = {held.tap.name for held in self.held.values() if held.order == self.order and held.state is State.OPEN}
+        return all(name in opened or name in self.refused or not up(name) for name in wanted)
+
+    def _advance(self, fd: int, unwanted: bool) -> None:
         """Take one tap a state further, if it is time."""
         held, now_s, turns = self.held[fd], time.monotonic(), self.plan.turns
-        unwanted = held.order != self.order and held.tap.name not in wanted
-        if held.state is State.OPEN and unwanted:
+        if held.state is State.OPEN and held.order != self.order and unwanted:
             held.state, held.until_s = State.LEAVING, self._later_s()
         if (
             held.state is State.JOINING and held.order != self.order
@@ -171,12 +186,17 @@ class Taps:
         log.info("%s on %s", "capturing anew" if before else "capturing", held.tap.name)
         log.debug("%s: filter %s", held.tap.name, held.tap.filter)
 
-    def _take_up(self, name: str, names: dict[str, int], sharing: int) -> bool:
-        """Open one interface, or note why it cannot be; False if it soon is our turn."""
+    def _take_up(self, name: str, names: dict[str, int], until_s: float) -> bool:
+        """Open one interface, or note why it cannot be; False if it soon is our turn, or there is no time now."""
         turns, index = self.plan.turns, names.get(name, 0)
+        if turns.refused(ticket(self.order, index)):
+            self.refused[name] = SourceError(f"{name}: cannot be opened for the first lane")
+            return True
         if not turns.may_join(ticket(self.order, index)):
             return not up(name)  # the lane before opens none that is down
-        manner = self.plan.manner
+        if time.monotonic() >= until_s:
+            return False
+        manner, sharing = self.plan.manner, len(chosen(self.plan.interfaces, names))
         share = min(manner.buffer_bytes, max(LEAST_BUFFER, manner.buffer_bytes // sharing))
         try:
             if not up(name):
@@ -217,20 +237,22 @@ class Taps:
     def _publish(self) -> None:
         hushed = [held.ticket for held in self.held.values() if held.state is State.HUSHED]
         joined = {held.ticket: held.group for held in self.held.values() if held.state < State.HUSHED}
-        self.plan.turns.publish(joined, hushed)
+        names = present() if self.refused else {}
+        refused = [ticket(self.order, names.get(name, 0)) for name in self.refused]
+        self.plan.turns.publish(joined, hushed, refused)
 
     def _count(self, held: Held) -> None:
         try:
             now = held.tap.drops()
         except SourceError:
             return  # it is gone: what it had dropped since then is not known
-        self.counters.add("frames_dropped_kernel", max(now.kernel - held.drops.kernel, 0))
-        self.counters.add("frames_dropped_interface", max(now.interface - held.drops.interface, 0))
+        self.counters.add("frames_dropped_kernel", max(now - held.drops, 0))
         held.drops = now
 
     def _later_s(self) -> float:
-        """Return when the kernel will have handed over what it has now, generously."""
-        return time.monotonic() + 4 * self.plan.manner.timeout_ms / 1000 + HURRY_S
+        """Return when the kernel will have handed over what it has now, and the other lanes have looked, generously."""
+        others_s = SPREAD_S if self.plan.turns.pages else HURRY_S
+        return time.monotonic() + 4 * self.plan.manner.timeout_ms / 1000 + others_s
 
     def _obey(self, order: dict[str, Any]) -> None:
         """Capture something else from now on: every tap is opened anew before the old one is let go, so none is missed.

@@ -14,10 +14,11 @@ from capture.counters import Counters
 
 SLOTS: Final = 1024  # tickets of a page; a lane that has more interfaces opens no further one
 PAGE: Final = tuple(f"slot{at}" for at in range(SLOTS))
-"""Counters of a page: tickets of interfaces that are joined, with HUSHED once nothing more comes out; 0: no ticket."""
+"""Counters of a page: tickets of interfaces that are joined, or HUSHED, or cannot be opened: REFUSED; 0: no ticket."""
 HUSHED: Final = 1 << 63
-ORDERS: Final = 1 << 15
-"""One slot: HUSHED, 15 bits for the order, 16 for the number of the fanout group, 32 for the index of the interface."""
+REFUSED: Final = 1 << 62
+ORDERS: Final = 1 << 14
+"""One slot: HUSHED, REFUSED, 14 bits for the order, 16 for the number of the group, 32 for the interface's index."""
 GROUP: Final = 0xFFFF << 32
 
 
@@ -37,6 +38,10 @@ class Turns:
         """Whether the lane before has joined."""
         return not self.pages or self.lane == 0 or mine in self._of(self.lane - 1)
 
+    def refused(self, mine: int) -> bool:
+        """Whether the lane before cannot open it, so that this one need not wait."""
+        return bool(self.pages) and self.lane > 0 and mine | REFUSED in self._of(self.lane - 1)
+
     def group(self, mine: int) -> int | None:
         """Return the number of the group to join; None if it is for this lane to make one, or there are no lanes."""
         return None if not self.pages or self.lane == 0 else self._of(0).get(mine)
@@ -49,10 +54,11 @@ class Turns:
         """Whether no lane listens any more."""
         return not any(mine in self._of(lane) for lane in range(len(self.pages)))
 
-    def publish(self, joined: Mapping[int, int], hushed: Iterable[int]) -> None:
-        """Show the other lanes what this one has: tickets, with their groups, and apart those that are hushed."""
+    def publish(self, joined: Mapping[int, int], hushed: Iterable[int], refused: Iterable[int] = ()) -> None:
+        """Show the other lanes what this one has: tickets, with their groups, and apart the hushed and the refused."""
         if self.pages:
-            tickets = [*(each | group << 32 for each, group in joined.items()), *(each | HUSHED for each in hushed)]
+            tickets = [each | group << 32 for each, group in joined.items()]
+            tickets += [each | HUSHED for each in hushed] + [each | REFUSED for each in refused]
             for name, value in zip(PAGE, [*tickets[:SLOTS], *[0] * (SLOTS - len(tickets))], strict=True):
                 self.pages[self.lane].set(name, value)
 

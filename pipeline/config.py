@@ -130,7 +130,8 @@ class LiveInput(Table):
         default=LONGEST_SNAP, description="most bytes of a frame; the default takes offloaded (GRO, TSO) ones whole"
     )
     buffer: Annotated[Size, Field(ge=2**16, lt=2**31)] = Field(
-        default=64 * 2**20, description="in the kernel, for each interface and lane"
+        default=64 * 2**20,
+        description="in the kernel, for each lane; its interfaces share it, with 2 MiB for each at least",
     )
     timeout: Annotated[Seconds, Field(ge=0.001, le=1)] = Field(
         default=0.01, description="the kernel hands frames over at the latest after this long"

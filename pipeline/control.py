@@ -20,6 +20,7 @@ from capture.errors import MirrorError
 MOST_BYTES: Final = 64 * 1024
 ANSWER_S: Final = 30.0
 CREDENTIALS: Final = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
+BACKLOG: Final = 128
 RELOAD: Final = b"reload"
 
 SETTLE_S: Final = 10.0  # an answer waits at most so long for what it says to come true
@@ -35,7 +36,7 @@ class Control:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._socket.bind(_name(config))
-            self._socket.listen(4)
+            self._socket.listen(BACKLOG)
         except OSError:
             self._socket.close()
             raise
@@ -48,11 +49,17 @@ class Control:
 
     def attend(self, reload: Callable[[], Answer], settled: Callable[[], bool] = lambda: True) -> None:
         """Act for whoever asks, and answer once that has come into force; the next one waits until then."""
-        if self._asking is None:
-            with contextlib.suppress(OSError):
+        for _ in range(BACKLOG):
+            if self._asking is not None:
+                break
+            try:
                 asking, _address = self._socket.accept()
-                answer = self._hear(asking, reload)
-                self._asking = asking, answer, time.monotonic() + SETTLE_S
+            except OSError:
+                break  # nobody is left
+            if _uid(asking) in {0, os.geteuid()}:
+                self._asking = asking, self._hear(asking, reload), time.monotonic() + SETTLE_S
+            else:
+                asking.close()  # who may not ask cannot keep us waiting either
         if self._asking is not None:
             asking, answer, until_s = self._asking
             if settled() or time.monotonic() >= until_s:
@@ -64,16 +71,12 @@ class Control:
         """Read one request, act on it, and return the answer; b"" if it is none of ours."""
         try:
             asking.settimeout(1.0)
-            credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
             word = asking.recv(64)
         except OSError:
             return b""
         if word != RELOAD:
             return b""
-        if CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
-            lines, code = reload()
-        else:
-            lines, code = [f"the run belongs to another user, number {os.geteuid()}"], 1
+        lines, code = reload()
         return json.dumps({"lines": lines, "code": code}).encode()[:MOST_BYTES]
 
     def close(self) -> None:
@@ -89,13 +92,26 @@ def ask(config: Path) -> Answer:
         asking.settimeout(ANSWER_S)
         try:
             asking.connect(_name(config))
+            if (owner := _uid(asking)) not in {0, os.geteuid()}:
+                raise MirrorError(f"{config}: the run belongs to another user, number {owner}")
             asking.send(RELOAD)
-            answer = json.loads(asking.recv(MOST_BYTES))
+            said = asking.recv(MOST_BYTES)
         except ConnectionRefusedError as error:
             raise MirrorError(f"{config}: no run of this file is there to reload it") from error
-        except (OSError, ValueError) as error:
+        except (ConnectionResetError, BrokenPipeError):
+            said = b""
+        except OSError as error:
             raise MirrorError(f"{config}: the run does not answer: {error}") from error
+    if not said:
+        raise MirrorError(f"{config}: refused: the run belongs to another user, number {owner}")
+    answer = json.loads(said)
     return answer["lines"], answer["code"]
+
+
+def _uid(peer: socket.socket) -> int:
+    """Return who is at the other end."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    return int(CREDENTIALS.unpack(credentials)[1])
 
 
 def _name(config: Path) -> bytes:

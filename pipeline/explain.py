@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capture.filters import expression
+from capture.interfaces import datalink
 from capture.sources import expand
 from pipeline import live
 from pipeline.config import Config, FileOutput, LiveInput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
@@ -61,7 +62,7 @@ def _live_input(config: Config, source: LiveInput) -> Iterator[str]:
     chosen = live.select(config, source)
     for address, port in chosen.exclude:
         yield f"         left out: {write_address(address, port)}, where an output sends to"
-    yield f"         filter: {expression(live.wanted(config, source, chosen))}"
+    yield f"         filter: {expression(live.wanted(config, source, chosen), datalink(source.interfaces))}"
     if source.user is not None:
         yield f"         its processes run as {source.user}"
 

@@ -35,7 +35,7 @@ class Hearing:
 
     def attend(self) -> None:
         """Act on what came since the last time."""
-        if self.supervisor.hung_up:
+        if self.supervisor.hung_up and not self.supervisor.succeeding:  # else it waits for its turn
             self.supervisor.hung_up = False
             if self.had_terminal and not has_terminal():
                 self.supervisor.note(signal.SIGTERM, None)  # not a wish: the terminal that it was started from is gone

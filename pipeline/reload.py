@@ -15,7 +15,9 @@ from pydantic import BaseModel
 import assemble.process
 import capture.process
 from capture.errors import MirrorError
-from capture.filters import check
+from capture.filters import expression
+from capture.interfaces import check_names, datalink
+from capture.privileges import account, may_write
 from pipeline import live, stages
 from pipeline.config import Config, FileOutput, LiveInput
 from pipeline.supervisor import Supervisor
@@ -47,9 +49,9 @@ class Reloader:
         """Read the configuration again and apply it; returns lines for the operator, and an exit code."""
         try:
             lines = list(self._apply(self.load()))
-        except MirrorError as error:
+        except (MirrorError, OSError) as error:
             log.error("reload: %s; nothing was changed", error)
-            return [f"{error}; nothing was changed"], error.exit_code
+            return [f"{error}; nothing was changed"], getattr(error, "exit_code", 1)
         for line in lines:
             log.info("reload: %s", line)
         return lines, 0
@@ -57,10 +59,15 @@ class Reloader:
     @property
     def settled(self) -> bool:
         """Whether what was applied is in force: captures obey within a second, workers when they have taken over."""
-        captures = [stage for stage in self.wiring.stages if isinstance(stage.spec, capture.process.CaptureSpec)]
-        return not self.supervisor.succeeding and all(
-            stage.spec.live is None or stage.counters["order_now"] == stage.spec.live.orders.seen  # type: ignore[attr-defined]
-            for stage in captures
+        return not self.supervisor.succeeding and self._obeyed
+
+    @property
+    def _obeyed(self) -> bool:
+        specs = [(stage.spec, stage.counters) for stage in self.wiring.stages]
+        return all(
+            spec.live is None or counters["order_now"] == spec.live.orders.seen
+            for spec, counters in specs
+            if isinstance(spec, capture.process.CaptureSpec)
         )
 
     def _apply(self, new: Config) -> Iterator[str]:
@@ -76,15 +83,16 @@ class Reloader:
         selected = [key for key in changed if key in selectable]
         outputs = "output" in changed
         _check(new)
+        source: LiveInput | None = None
+        force = now.model_copy(update={"output": new.output})
         if isinstance(now.input, LiveInput) and isinstance(new.input, LiveInput):
             source = now.input.model_copy(update={key: getattr(new.input, key) for key in LIVE})
-            self.config = now.model_copy(update={"input": source, "output": new.output})
-            if selected or outputs:
-                self._order(self.config, source)
-        else:
-            self.config = now.model_copy(update={"output": new.output})
+            force = force.model_copy(update={"input": source})
         if outputs:
-            self._succeed(self.config)
+            self._succeed(force)
+        self.config = force
+        if source is not None and (selected or outputs):
+            self._order(force, source)
         return _say([*selected, *(["output"] if outputs else [])], changed)
 
     def _order(self, config: Config, source: LiveInput) -> None:
@@ -99,8 +107,16 @@ class Reloader:
                 stage.spec.orders.give(live.assemble_order(config, source) | kept)
 
     def _succeed(self, config: Config) -> None:
+        """Start other workers; they take over once captures leave out what these send to."""
         rings = [stage.reads[0] for stage in self.wiring.workers()]
-        self.supervisor.succeed(lambda after: stages.workers(config, self.level, rings, after), stages.labels(config))
+        before = self.config.output
+
+        def failed() -> None:
+            self.config = self.config.model_copy(update={"output": before})
+            self.selected = _selection(self.config)
+
+        make = lambda after: stages.workers(config, self.level, rings, after)  # noqa: E731
+        self.supervisor.succeed(make, stages.labels(config), lambda: self._obeyed, failed)
 
 
 def _selection(config: Config) -> live.Selection | None:
@@ -108,15 +124,21 @@ def _selection(config: Config) -> live.Selection | None:
 
 
 def _check(config: Config) -> None:
-    """Find out before anything is changed what would end the run: a bad filter, a file that cannot be written."""
-    if isinstance(config.input, LiveInput) and config.input.filter is not None:
-        check(config.input.filter)
+    """Find out before anything is changed what would be an error at the start: interfaces, filters, files."""
+    source = config.input
+    user = None
+    if isinstance(source, LiveInput):
+        check_names(source.interfaces)
+        expression(live.wanted(config, source, live.select(config, source)), datalink(source.interfaces))
+        user = account(source.user) if source.user is not None and os.geteuid() == 0 else None
     for at, output in enumerate(config.output):
         if isinstance(output, FileOutput):
             path = Path(output.path)
             place = path if path.exists() else path.parent
-            if path.is_dir() or not os.access(place, os.W_OK):
-                raise MirrorError(f"output.{at}.path: {output.path} cannot be written")
+            if path.is_dir() or not may_write(place, user):
+                raise MirrorError(
+                    f"output.{at}.path: {output.path} cannot be written{f' by {user.name}' if user else ''}"
+                )
 
 
 def _differences(now: Config, new: Config) -> Iterator[str]:

@@ -39,7 +39,7 @@ def verdict(ledger: Ledger) -> str:
     """Return the last line: whether it closes, and what was lost."""
     closed = "the ledger closes" if ledger.closed else "the ledger DOES NOT CLOSE"
     if not ledger.losses:
-        return f"{closed}; nothing was lost"
+        return f"{closed}; nothing was lost" if ledger.closed else closed
     lost = ", ".join(f"{count:,} {words}" for words, count in ledger.losses.items())
     return f"{closed}; lost: {lost}"
 

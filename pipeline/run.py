@@ -77,6 +77,7 @@ def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
             stack.callback(hearing.close)
             watch.tasks.append(hearing.attend)
         outcome = supervisor.run()
+        config = config if origin is None else reloader.config
     tally = wiring.tally()
     _remark(config, tally, wiring)
     log.info(

@@ -48,7 +48,7 @@ class Outcome:
         self.exit_code = max(self.exit_code, exit_code)
 
 
-@dataclass
+@dataclass(eq=False)
 class Child:
     """A started stage."""
 
@@ -59,6 +59,17 @@ class Child:
     ready: bool = False  # it has said so
     killed: bool = False  # by us: not an error of its own
     reaped: bool = False
+
+
+@dataclass
+class Succession:
+    """Workers that take over from others."""
+
+    before: list[Child]
+    after: list[Child]
+    prepared: Callable[[], bool]
+    failed: Callable[[], None]
+    asked: bool = False  # those of before, to leave
 
 
 class Supervisor:
@@ -75,7 +86,7 @@ class Supervisor:
         self.failed = False  # a child has ended badly: no source takes any more input
         self.deadline_s: float | None = None
         self.asked_s = 0.0  # when the sources were last asked to stop
-        self.leaving: list[Child] = []  # workers that are succeeded, and not asked to leave yet
+        self.succession: Succession | None = None  # of workers, under way
         self.hung_up = False  # SIGHUP came: whoever drives the reload takes it back
         self.attending: Sequence[Any] = ()  # what else wakes the loop up: descriptors, or objects that have one
 
@@ -128,18 +139,32 @@ class Supervisor:
     @property
     def succeeding(self) -> bool:
         """Whether workers are being succeeded."""
-        return any(not child.reaped for child in self.children if child.stage not in self.wiring.stages)
+        return self.succession is not None
 
-    def succeed(self, make: Callable[[Sequence[Ended]], list[Stage]], outputs: tuple[str, ...]) -> None:
-        """Have the workers of now succeeded by those that `make` makes, given the ends of those of now, in order."""
+    def succeed(
+        self,
+        make: Callable[[Sequence[Ended]], list[Stage]],
+        outputs: tuple[str, ...],
+        prepared: Callable[[], bool],
+        failed: Callable[[], None],
+    ) -> None:
+        """Have the workers of now succeeded by those that `make` makes, given the ends of those of now, in order.
+
+        They are asked to leave once `prepared` says so.  If a successor ends before that they stay, and `failed` is
+        called.  Raises OSError if there is no room for more processes; then nothing has changed.
+        """
         workers = self.wiring.workers()
         before = [next(child for child in self.children if child.stage is stage) for stage in workers]
-        assert all(child.process.pid is not None for child in before)
         stages = make([Ended(child.process.pid or 0) for child in before])
+        known = len(self.children)
+        try:
+            for stage in stages:
+                self._spawn(stage)
+        except OSError:
+            self._dismiss(self.children[known:])
+            raise
         self.wiring.succeed(stages, outputs)
-        for stage in stages:
-            self._spawn(stage)
-        self.leaving = before
+        self.succession = Succession(before, self.children[known:], prepared, failed)
 
     def _start(self) -> None:
         for stage in self.wiring.stages:
@@ -175,12 +200,35 @@ class Supervisor:
             log_event(name, event)
 
     def _relieve(self) -> None:
-        """Ask the workers that are succeeded to leave, once all of their successors are there."""
-        successors = [child for child in self.children if child.stage in self.wiring.workers()]
-        if self.leaving and all(child.ready or child.reaped for child in successors):
-            for child in self.leaving:
+        """Take a succession further: predecessors leave when successors are ready, and are forgotten when they have."""
+        succession = self.succession
+        if succession is None:
+            return
+        if succession.asked:
+            if all(child.reaped for child in succession.before):
+                self.wiring.bury()
+                self.children = [child for child in self.children if child not in succession.before]
+                self.succession = None
+        elif any(child.reaped for child in succession.after):
+            why = "; ".join(_why(child, child.process.exitcode or 0) for child in succession.after if child.reaped)
+            log.error("reload: the workers for the new outputs did not start: %s; those of before go on", why)
+            self.wiring.restore()
+            self._dismiss(succession.after)
+            self.succession = None
+            succession.failed()
+        elif all(child.ready for child in succession.after) and succession.prepared():
+            succession.asked = True
+            for child in succession.before:
                 child.stage.spec.leave.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
-            self.leaving = []
+
+    def _dismiss(self, children: Sequence[Child]) -> None:
+        """End children that nobody has come to need, and forget them."""
+        for child in children:
+            child.killed = True
+            child.process.kill()
+            child.process.join()
+            child.reader.finish(killed=True)
+        self.children = [child for child in self.children if child not in children]
 
     def _reap(self, living: list[Child]) -> None:
         for child in living:
@@ -196,9 +244,12 @@ class Supervisor:
 
     def _bury(self, child: Child, code: int) -> None:
         """Deal with a child that did not end well: note why, let those behind it finish what is there."""
+        if self.succession is not None and child in self.succession.after and not self.succession.asked:
+            return  # the workers of before go on
         asked = child.stage.source and self.stopping and code == -signal.SIGTERM
         if not child.killed and not asked:
             self.outcome.fail(_why(child, code), _exit_code(child, code))
+            log.error("%s: what is there is delivered, then the run ends", _why(child, code))
             self.failed = True
             if not child.stage.source:
                 self._kill(self.wiring.feeding(child.stage))

@@ -44,17 +44,34 @@ class Wiring:
     stages: list[Stage]
     rings: dict[str, Ring]
     outputs: tuple[str, ...]
-    succeeded: list[tuple[list[Stage], tuple[str, ...]]] = field(default_factory=list)  # workers and their outputs
+    succeeded: list[Delivery] = field(default_factory=list)  # what earlier workers counted, which have ended
+    leaving: tuple[list[Stage], tuple[str, ...]] | None = None  # workers that are being succeeded, and their outputs
 
     def workers(self) -> list[Stage]:
         """Return the workers of now."""
         return [stage for stage in self.stages if stage.kind == "worker"]
 
     def succeed(self, successors: Sequence[Stage], outputs: tuple[str, ...]) -> None:
-        """Put other workers in the place of those of now."""
+        """Put other workers in the place of those of now, which go on until they are buried."""
+        self.leaving = self.workers(), self.outputs
+        self._replace_workers(successors, outputs)
+
+    def bury(self) -> None:
+        """Keep of the workers that were succeeded what they counted, now that they have ended."""
+        if self.leaving is not None:
+            stages, outputs = self.leaving
+            self.succeeded.append(Delivery(_counts(stages), outputs))
+            self.leaving = None
+
+    def restore(self) -> None:
+        """Put the workers back that were to be succeeded."""
+        if self.leaving is not None:
+            (stages, outputs), self.leaving = self.leaving, None
+            self._replace_workers(stages, outputs)
+
+    def _replace_workers(self, others: Sequence[Stage], outputs: tuple[str, ...]) -> None:
         before = self.workers()
-        self.succeeded.append((before, self.outputs))
-        self.stages = [*successors, *(stage for stage in self.stages if stage not in before)]
+        self.stages = [*others, *(stage for stage in self.stages if stage not in before)]
         self.outputs = outputs
 
     def tally(self) -> Tally:
@@ -68,8 +85,12 @@ class Wiring:
         return Tally(
             total(captures.values()), total(assemblers.values()), total(self._pages("receiver").values()),
             tuple(self._pages("worker").values()), self.outputs, parts,
-            tuple(Delivery(_counts(stages), outputs) for stages, outputs in self.succeeded),
+            self._earlier(),
         )  # fmt: skip
+
+    def _earlier(self) -> tuple[Delivery, ...]:
+        leaving = [] if self.leaving is None else [Delivery(_counts(self.leaving[0]), self.leaving[1])]
+        return (*self.succeeded, *leaving)
 
     def _pages(self, kind: str) -> dict[str, Counts]:
         return {stage.name: stage.counters.as_dict() for stage in self.stages if stage.kind == kind}

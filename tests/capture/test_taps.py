@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import pytest
 
-from capture import taps
+from capture import interfaces, taps
 from capture.counters import Counters
 from capture.errors import SourceError
 from capture.filters import Wanted
-from capture.interfaces import Drops, Manner
+from capture.interfaces import Manner
 from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
 from capture.taps import LEAST_BUFFER, LivePlan, State, Taps
@@ -29,14 +29,14 @@ class FakeTap:
             raise SourceError(f"{name}: {self.failing[name]}")
         self.name, self.index, self.manner, self.wanted, self.filter = name, index, manner, wanted, "f"
         self.calls: list[str] = []
-        self.dropped = Drops()
+        self.dropped = 0
         self.fd = 1000 + len(self.made)
         self.made.append(self)
 
     def fileno(self) -> int:
         return self.fd
 
-    def drops(self) -> Drops:
+    def drops(self) -> int:
         return self.dropped
 
     def join(self, group: int | None) -> int:
@@ -168,12 +168,94 @@ def test_drops_are_counted_once_each_and_to_the_end(world):
     """What was dropped between the last look and the end is a loss like any other."""
     one = Taps(PLAN, counters := Counters(CAPTURE_COUNTERS))
     one.open()
-    for kernel in (5, 5, 8):
-        FakeTap.made[0].dropped = Drops(kernel, kernel // 4)
+    for dropped in (5, 5, 8):
+        FakeTap.made[0].dropped = dropped
         one.look()
-    FakeTap.made[0].dropped = Drops(10, 2)
+    FakeTap.made[0].dropped = 10
     one.close()
-    assert (counters["frames_dropped_kernel"], counters["frames_dropped_interface"]) == (10, 2)
+    assert counters["frames_dropped_kernel"] == 10
+
+
+def test_what_an_interface_missed_is_counted_by_one_lane(world, monkeypatch, tmp_path):
+    """All lanes see the same count of the same card."""
+    monkeypatch.setattr(interfaces, "SYS", tmp_path)
+    (tmp_path / "eth0/statistics").mkdir(parents=True)
+    missed = tmp_path / "eth0/statistics/rx_missed_errors"
+    missed.write_text("1000\n")
+    both = lanes(2)
+    for _ in range(4):
+        for each in both:
+            each.look()
+        world.pass_time()
+    missed.write_text("1007\n")
+    for each in both:
+        each.look()
+        each.look()
+    assert [each.counters["frames_dropped_interface"] for each in both] == [7, 0]
+
+
+def test_what_the_first_lane_cannot_open_the_others_do_not_wait_for(world, caplog):
+    """A run that is never ready is restarted for ever."""
+    FakeTap.failing = {"eth1": "no"}
+    world.names["eth1"] = 3
+    both = lanes(2)
+    for _ in range(4):
+        for each in both:
+            each.look()
+        world.pass_time()
+    assert [each.pending for each in both] == [False, False]
+    assert [states(each) for each in both] == [[State.OPEN], [State.OPEN]]
+    FakeTap.failing = {}
+    for _ in range(4):
+        for each in both:
+            each.look()
+        world.pass_time()
+    assert [states(each) for each in both] == [[State.OPEN] * 2, [State.OPEN] * 2], "once it can be opened, by all"
+
+
+def test_other_interfaces_are_opened_before_the_old_ones_are_left(world):
+    """Lanes hear of an order up to a second apart: what was watched goes on until all of them watch the other."""
+    world.names = {"eth0": 2, "wan0": 3}
+    both = lanes(2)
+    for _ in range(4):
+        for each in both:
+            each.look()
+        world.pass_time()
+    for each in both:
+        Orders(os.dup(each.plan.orders.fd)).give({"interfaces": ["wan*"]})
+    both[0].look()
+    world.pass_time()
+    both[0].look()
+    assert State.OPEN in states(both[0])
+    assert FakeTap.made[0].calls == FakeTap.made[1].calls == ["listen"]
+    for _ in range(6):
+        for each in both:
+            each.look()
+        world.pass_time()
+    assert [[held.tap.name for held in each.held.values()] for each in both] == [["wan0"], ["wan0"]]
+    assert [states(each) for each in both] == [[State.OPEN], [State.OPEN]]
+
+
+def test_a_look_does_not_open_everything_at_once(world, monkeypatch):
+    """Each interface takes the kernel a while, in which nothing is read."""
+    world.names = {f"eth{at}": at + 1 for at in range(20)}
+    monkeypatch.setattr(taps.time, "monotonic", lambda: clock[0])
+    clock = [100.0]
+    first = FakeTap.__init__
+
+    def slow(self: FakeTap, *arguments: object) -> None:
+        clock[0] += 0.025
+        first(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeTap, "__init__", slow)
+    one = Taps(PLAN, Counters(CAPTURE_COUNTERS))
+    looks = 0
+    one.open()
+    while one.pending:
+        one.look()
+        looks += 1
+    assert len(one.readable()) == 20
+    assert looks == 19
 
 
 def test_an_interface_that_left_is_read_to_its_end(world, caplog):

@@ -62,3 +62,16 @@ def test_what_does_not_fit_on_a_page_is_not_joined_elsewhere():
     first.publish({ticket(1, index): 3 for index in range(SLOTS + 5)}, [])
     assert second.may_join(ticket(1, SLOTS - 1))
     assert not second.may_join(ticket(1, SLOTS))
+
+
+def test_what_a_lane_cannot_open_the_next_one_does_not_wait_for():
+    """Else it would wait for ever."""
+    first, second, third = lanes(3)
+    eth0 = ticket(1, 2)
+    first.publish({}, [], [eth0])
+    assert [each.refused(eth0) for each in (first, second, third)] == [False, True, False]
+    assert not second.may_join(eth0)
+    assert not second.may_listen(eth0)
+    first.publish({eth0: 5}, [])
+    assert not second.refused(eth0)
+    assert second.group(eth0) == 5

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -100,8 +101,33 @@ def test_another_user_is_refused(control, path):
     child = os.fork()
     if child == 0:
         os.setuid(65534)
-        lines, code = ask(path)
-        os._exit(0 if code == 1 and "another user" in lines[0] else 1)
+        try:
+            ask(path)
+        except MirrorError as error:
+            os._exit(0 if "refused: the run belongs to another user, number 0" in str(error) else 1)
+        os._exit(2)
     assert select.select([control], [], [], 10)[0]
     control.attend(lambda: pytest.fail("not allowed"))
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes its user, which only root can")
+def test_who_may_not_ask_keeps_nobody_waiting(control, path):
+    """Any user of the machine can connect; the loop of the run must not stand still for it."""
+    waiting = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        held = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(50)]
+        for each in held:
+            each.connect(control._socket.getsockname())
+        os.write(waiting[1], b"connected")
+        signal.pause()
+    assert os.read(waiting[0], 9) == b"connected"
+    thread = attended(control, (["done"], 0))
+    assert ask(path) == (["done"], 0)
+    thread.join()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for fd in waiting:
+        os.close(fd)

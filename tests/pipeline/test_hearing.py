@@ -20,7 +20,7 @@ class Run:
         self.hung_up = False
         self.attending: list[object] = []
         self.noted: list[int] = []
-        self.unsettled = False
+        self.unsettled = self.succeeding = False
 
     def note(self, number: int, _frame: object) -> None:
         self.noted.append(number)
@@ -62,6 +62,17 @@ def test_a_signal_reloads_once(heard):
     made.attend()
     made.attend()
     assert (reloads, run.noted) == (["reload"], [])
+
+
+def test_a_signal_during_a_reload_waits_for_its_turn(heard):
+    """Nobody sends it again."""
+    made, run, reloads = heard
+    run.hung_up = run.succeeding = True
+    made.attend()
+    assert reloads == []
+    run.succeeding = False
+    made.attend()
+    assert reloads == ["reload"]
 
 
 def test_a_terminal_that_hangs_up_stops_the_run(heard, terminal):

@@ -35,12 +35,25 @@ class Run:
 
     stopping = False
     succeeding = False
+    full = False  # no room for another process
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
+        self.prepared: Callable[[], bool] = lambda: True
+        self.failed: Callable[[], None] = lambda: None
 
-    def succeed(self, make: Callable[[Sequence[Ended]], list[Stage]], outputs: tuple[str, ...]) -> None:
+    def succeed(
+        self,
+        make: Callable[[Sequence[Ended]], list[Stage]],
+        outputs: tuple[str, ...],
+        prepared: Callable[[], bool],
+        failed: Callable[[], None],
+    ) -> None:
+        if self.full:
+            raise OSError(24, "Too many open files")
         self.wiring.succeed(make([]), outputs)
+        self.wiring.bury()
+        self.prepared, self.failed = prepared, failed
 
 
 class Job:
@@ -132,7 +145,30 @@ def test_other_outputs_have_other_workers_on_the_same_rings():
     assert [stage.reads for stage in job.wiring.workers()] == rings
     assert [stage.spec.outputs[0].address for stage in job.wiring.workers()] == ["127.0.0.1:10"] * 2  # type: ignore[attr-defined]
     assert job.wiring.outputs == ("tcp 127.0.0.1:10",)
-    assert [outputs for _stages, outputs in job.wiring.succeeded] == [("tcp 127.0.0.1:9",)]
+    assert [each.outputs for each in job.wiring.succeeded] == [("tcp 127.0.0.1:9",)]
+
+
+def test_new_workers_send_nothing_before_captures_leave_it_out():
+    """On a watched port they would be mirrored themselves."""
+    job = Job()
+    job.change(TEXT.replace(":9", ":10"))
+    assert not job.run.prepared()
+    (capture,) = [stage for stage in job.wiring.stages if stage.kind == "capture"]
+    capture.counters.set("order_now", 1)
+    assert job.run.prepared()
+
+
+def test_workers_that_do_not_start_leave_the_configuration_as_it_was():
+    """The next reload tries again, and does not say that nothing has changed."""
+    job = Job()
+    job.run.full = True
+    lines, code = job.change(TEXT.replace(":9", ":10"))
+    assert (code, "Too many open files; nothing was changed" in lines[0]) == (1, True)
+    assert job.orders("capture") == [None]
+    job.run.full = False
+    assert job.change(TEXT.replace(":9", ":10"))[0] == ["applied: output"]
+    job.run.failed()
+    assert job.change(TEXT.replace(":9", ":10"))[0] == ["applied: output"]
 
 
 def test_where_was_sent_to_once_stays_left_out():
@@ -162,6 +198,8 @@ def test_what_needs_a_restart_is_said_and_the_rest_applied():
     [
         (TEXT.replace("ports", 'filter = "no such word"\nports').replace(":9", ":10"), 2, "cannot be used"),
         (TEXT + '[[output]]\ntype = "file"\npath = "/no/such/directory/a.jsonl"\n', 1, "cannot be written"),
+        (TEXT.replace('"lo"', '"loo"'), 1, "loo: there is no such interface"),
+        (TEXT.replace('"lo"]', '"any"]\nfilter = "vlan 5"'), 2, "cannot be used"),
     ],
 )
 def test_a_fault_that_only_the_machine_knows_changes_nothing(new, code, says):

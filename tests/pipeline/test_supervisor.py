@@ -200,6 +200,11 @@ def test_workers_are_succeeded_while_the_run_goes_on():
     )
     supervisor: Supervisor
     made: list[Stage] = []
+    waited: list[int] = []  # for whoever prepares it
+
+    def prepared() -> bool:
+        waited.append(1)
+        return len(waited) > 3
 
     def make(after: Sequence[Ended]) -> list[Stage]:
         successor = stage("worker 0", children.read_until_relieved, reads=ring)
@@ -210,20 +215,58 @@ def test_workers_are_succeeded_while_the_run_goes_on():
         if not all(seen(run).values()) or supervisor.succeeding or supervisor.stopping:
             return
         if len(made) < 2:
-            supervisor.succeed(make, (f"next {len(made)}",))
+            supervisor.succeed(
+                make, (f"next {len(made)}",), lambda: bool(waited.append(1) or len(waited) > 3), pytest.fail
+            )
         else:
             os.kill(os.getpid(), signal.SIGTERM)
 
     supervisor = Supervisor(run, tick)
     outcome = supervisor.run()
     assert (outcome.exit_code, outcome.errors) == (0, [])
-    workers = [each for stages, _outputs in run.succeeded for each in stages] + run.workers()
-    counts = [each.counters["seen"] for each in workers]
+    counts = [counts["seen"] for each in run.succeeded for counts in each.workers]
+    counts.append(run.workers()[0].counters["seen"])
     assert len(counts) == 3
     assert all(counts)
     assert sum(counts) == run.stages[-1].counters["seen"]
-    assert [outputs for _stages, outputs in run.succeeded] == [("first",), ("next 0",)]
+    assert [each.outputs for each in run.succeeded] == [("first",), ("next 0",)]
     assert run.outputs == ("next 1",)
+    assert len(supervisor.children) == 2, "what is over is not kept"
+
+
+def test_a_successor_that_does_not_start_changes_nothing(caplog):
+    """A reload that fails must not take a healthy run with it."""
+    ring = Ring.create(RING_BYTES)
+    run = Wiring(
+        [
+            stage("worker 0", children.read_until_relieved, reads=ring),
+            stage("capture", children.write_until_told_more, writes=ring),
+        ],
+        {"frame ring": ring},
+        ("first",),
+    )
+    failed: list[str] = []
+    started: list[int] = []
+
+    def tick() -> None:
+        if not all(seen(run).values()) or supervisor.succeeding:
+            return
+        if not started:
+            started.append(1)
+            supervisor.succeed(
+                lambda _after: [stage("worker 0", children.die, reads=ring)], ("next",), lambda: True,
+                lambda: failed.append("failed"),
+            )  # fmt: skip
+        elif seen(run)["worker 0"] > 100 and not supervisor.stopping:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor(run, tick)
+    outcome = supervisor.run()
+    assert (outcome.exit_code, outcome.errors, failed) == (0, [], ["failed"])
+    assert run.outputs == ("first",)
+    assert run.succeeded == []
+    assert seen(run)["worker 0"] == seen(run)["capture"]
+    assert "did not start: worker 0 was killed by SIGKILL; those of before go on" in caplog.text
 
 
 def test_a_hang_up_is_noted_and_ends_nobody():
