@@ -29,9 +29,12 @@ SIOCGIFFLAGS: Final = 0x8913
 IFF_UP: Final = 0x1
 IFF_LOOPBACK: Final = 0x8
 SO_ATTACH_FILTER: Final = 26
+SO_GET_FILTER: Final = 26  # of getsockopt(2)
+MOST_INSTRUCTIONS: Final = 4096
 RETURN_NOTHING: Final = struct.pack("HBBI", 6, 0, 0, 0)  # one struct sock_filter: BPF_RET | BPF_K, 0 bytes
 DISCARDED: Final = 4096  # frames at a time
 SYS: Final = Path("/sys/class/net")
+_libc: Final = ctypes.CDLL(None, use_errno=True)
 SOL_PACKET: Final = 263
 PACKET_FANOUT: Final = 18
 PACKET_IGNORE_OUTGOING: Final = 23
@@ -210,10 +213,34 @@ class Tap:
 
         libpcap's own filter would apply to what is in its buffer, too.
         """
-        nothing = ctypes.create_string_buffer(RETURN_NOTHING)
-        program = struct.pack("HP", 1, ctypes.addressof(nothing))
+        self._attach(RETURN_NOTHING)
+
+    def program(self) -> bytes:
+        """Return the filter as the kernel has it: struct sock_filter, 8 bytes each (socket(7), SO_GET_FILTER).
+
+        Empty if the kernel did not take it, so that libpcap applies it itself.
+        """
+        buffer, count = ctypes.create_string_buffer(MOST_INSTRUCTIONS * 8), ctypes.c_uint32(MOST_INSTRUCTIONS)
+        if _libc.getsockopt(self.fileno(), socket.SOL_SOCKET, SO_GET_FILTER, buffer, ctypes.byref(count)):
+            return b""
+        return buffer.raw[: count.value * 8]
+
+    def change(self, other: "Tap") -> None:
+        """Take over another tap's filter, between one frame and the next; SourceError if that is not in the kernel.
+
+        What is captured already stays as it is.  libpcap's own way would let nothing through meanwhile.
+        """
+        program = other.program()
+        if not program or not self.program():
+            raise SourceError(f"{self.name}: the filter is too long for the kernel to change it: restart the run")
+        self._attach(program)
+        self.filter = other.filter
+
+    def _attach(self, program: bytes) -> None:
+        held = ctypes.create_string_buffer(program, len(program))
         with self._socket() as ours:
-            ours.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            wish = struct.pack("HP", len(program) // 8, ctypes.addressof(held))
+            ours.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, wish)
 
     def listen(self) -> None:
         """Begin anew after a hush; what came before it was hushed is nobody's."""

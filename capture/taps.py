@@ -43,8 +43,8 @@ class State(enum.IntEnum):
     """How far a tap is; it goes from each state to the next, or from any to GONE."""
 
     JOINING = 0  # in its group, hushed: the other lanes are still to join
-    OPEN = 1  # read; also of an earlier order, until its successor is open
-    LEAVING = 2  # its successor is open: what it may still be given is waited for
+    OPEN = 1  # read
+    LEAVING = 2  # not wanted any more, and what is wanted is open: what it may still be given is waited for
     HUSHED = 3  # given nothing more; the other lanes are still to come as far
     GONE = 4  # its interface is: what was captured before is still read
 
@@ -54,11 +54,12 @@ class Held:
     """One tap."""
 
     tap: Tap
-    order: int
+    order: int  # which one it was opened for
     state: State
     until_s: float  # nothing changes before this
     group: int = 0  # that it shares with the other lanes
     drops: int = 0  # frames, as counted last
+    alone: bool = False  # open here, and not joined in every lane, as of the last look
 
     @property
     def ticket(self) -> int:
@@ -122,10 +123,12 @@ class Taps:
         for fd in list(self.held):
             if time.monotonic() < until_s:
                 self._advance(fd, unwanted=replaced and self.held[fd].tap.name not in wanted)
-        current = {held.tap.name for held in self.held.values() if held.order == self.order}
+        current = {held.tap.name for held in self.held.values() if held.state in {State.JOINING, State.OPEN}}
         waiting = [name for name in wanted if name not in current and not self._take_up(name, names, until_s)]
         self.refused = {name: why for name, why in self.refused.items() if name in wanted}
-        self.pending = bool(waiting) or any(self._is_under_way(held) for held in self.held.values())
+        self.pending = bool(waiting) or any(
+            held.state is not State.OPEN or held.tap.name not in wanted for held in self.held.values()
+        )
         self.counters.set("interfaces_now", len({held.tap.name for held in self.held.values()}))
         self._publish()
         if not self.pending:
@@ -146,27 +149,26 @@ class Taps:
             more = self.missed.look(held.tap.name for held in self.held.values())
             self.counters.add("frames_dropped_interface", more)
 
-    def _is_under_way(self, held: Held) -> bool:
-        """Tell whether a tap will change its state soon; one of an earlier order stays if its successor is refused."""
-        return held.state is not State.OPEN or (held.order != self.order and held.tap.name not in self.refused)
-
     def _replaced(self, wanted: list[str]) -> bool:
-        """Tell whether everything that the order in force wants is open, so that the rest can go."""
-        opened = {held.tap.name for held in self.held.values() if held.order == self.order and held.state is State.OPEN}
+        """Tell whether everything that is wanted is open, so that the rest can go."""
+        opened = {held.tap.name for held in self.held.values() if held.state is State.OPEN}
         return all(name in opened or name in self.refused or not up(name) for name in wanted)
 
     def _advance(self, fd: int, unwanted: bool) -> None:
         """Take one tap a state further, if it is time."""
         held, now_s, turns = self.held[fd], time.monotonic(), self.plan.turns
-        if held.state is State.OPEN and held.order != self.order and unwanted:
+        if held.state is State.OPEN and unwanted:
             held.state, held.until_s = State.LEAVING, self._later_s()
-        if (
-            held.state is State.JOINING and held.order != self.order
-        ):  # there is a newer order: it will not be read at all
+        joined = turns.may_listen(held.ticket)
+        if held.state is State.JOINING and held.order != self.order and not joined:  # the newer one is for all lanes
             held.state, held.until_s = State.HUSHED, self._later_s()
+        if held.state is State.OPEN:
+            if held.alone and not joined:  # another lane gave it up while this one began to listen: both begin anew
+                held.state, held.until_s = State.LEAVING, self._later_s()
+            held.alone = not joined
         if now_s < held.until_s:
             return
-        if held.state is State.JOINING and turns.may_listen(held.ticket):
+        if held.state is State.JOINING and joined:
             self._listen(held)
         elif held.state is State.LEAVING:
             held.tap.hush()
@@ -175,15 +177,11 @@ class Taps:
             self._let_go(fd)
 
     def _listen(self, held: Held) -> None:
-        """Begin to read a tap, and to leave those that it takes the place of."""
+        """Begin to read a tap."""
         held.tap.listen()
         held.state = State.OPEN
-        before = [each for each in self.held.values() if each.tap.name == held.tap.name and each is not held]
-        for each in before:
-            if each.state is State.OPEN:
-                each.state, each.until_s = State.LEAVING, self._later_s()
         self.counters.add("interfaces_opened")
-        log.info("%s on %s", "capturing anew" if before else "capturing", held.tap.name)
+        log.info("capturing on %s", held.tap.name)
         log.debug("%s: filter %s", held.tap.name, held.tap.filter)
 
     def _take_up(self, name: str, names: dict[str, int], until_s: float) -> bool:
@@ -255,18 +253,45 @@ class Taps:
         return time.monotonic() + 4 * self.plan.manner.timeout_ms / 1000 + others_s
 
     def _obey(self, order: dict[str, Any]) -> None:
-        """Capture something else from now on: every tap is opened anew before the old one is let go, so none is missed.
+        """Capture something else from now on, without a frame missed.
 
-        What both of them see is there twice, as if it had been sent again.  Lanes go by the number that the order was
-        given, as one may have missed an earlier order, and obey one that changes nothing, as another may have not.
+        Interfaces are told apart by the number of the order that they were opened for, which is the same in all lanes:
+        what has not been opened by all of them is opened for the newest order, as one may have missed those before.
         """
         changes = {name: _frozen(value) for name, value in order.items()}
         interfaces = changes.pop("interfaces", self.plan.interfaces)
         wanted = replace(self.plan.wanted, **changes)
-        if (wanted, interfaces) == (self.plan.wanted, self.plan.interfaces) and not self.plan.turns.pages:
-            return
+        refilter = wanted != self.plan.wanted
         self.plan = replace(self.plan, interfaces=interfaces, wanted=wanted)
         self.order = 1 + self.plan.orders.seen
+        if refilter:
+            self._refilter()
+
+    def _refilter(self) -> None:
+        """Give every tap the filter of now.  libpcap makes one for each link type, at a tap that is opened for that."""
+        models: dict[int, Tap | MirrorError] = {}
+        small = replace(self.plan.manner, buffer_bytes=LEAST_BUFFER, promiscuous=False)
+        for held in self.held.values():
+            tap = held.tap
+            if tap.link not in models:
+                try:
+                    models[tap.link] = Tap(tap.name, tap.index, small, self.plan.wanted)
+                except MirrorError as error:
+                    models[tap.link] = error
+            model = models[tap.link]
+            try:
+                if isinstance(model, MirrorError):
+                    raise model
+                if held.state in {State.OPEN, State.LEAVING}:
+                    tap.change(model)
+                else:
+                    tap.filter = model.filter  # for when it listens
+                log.debug("%s: filter %s", tap.name, tap.filter)
+            except MirrorError as error:
+                log.warning("%s; it goes on with the filter of before", error)
+        for model in models.values():
+            if isinstance(model, Tap):
+                model.close()
 
 
 def _frozen(value: Any) -> Any:

@@ -8,6 +8,7 @@ are hushed.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from capture.counters import Counters
@@ -59,9 +60,11 @@ class Turns:
         if self.pages:
             tickets = [each | group << 32 for each, group in joined.items()]
             tickets += [each | HUSHED for each in hushed] + [each | REFUSED for each in refused]
-            for name, value in zip(PAGE, [*tickets[:SLOTS], *[0] * (SLOTS - len(tickets))], strict=True):
+            for name, value in zip(PAGE, [*tickets, 0], strict=False):  # what is behind the first 0 is not read
                 self.pages[self.lane].set(name, value)
 
     def _of(self, lane: int) -> dict[int, int]:
         """Return the tickets of a lane, hushed ones with their mark, and their groups."""
-        return {value & ~GROUP: (value & GROUP) >> 32 for value in self.pages[lane].as_dict().values()}
+        page = self.pages[lane]
+        values = takewhile(bool, (page[name] for name in PAGE))
+        return {value & ~GROUP: (value & GROUP) >> 32 for value in values}

@@ -8,6 +8,7 @@ whose ring it takes over; that one is asked to leave when all successors are rea
 """
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -208,7 +209,8 @@ class Supervisor:
             if all(child.reaped for child in succession.before):
                 self.wiring.bury()
                 self.children = [child for child in self.children if child not in succession.before]
-                self.succession = None
+                self.succession = succession = None
+                gc.collect()  # each has a thread that refers back to it, and descriptors that the next ones need
         elif any(child.reaped for child in succession.after):
             why = "; ".join(_why(child, child.process.exitcode or 0) for child in succession.after if child.reaped)
             log.error("reload: the workers for the new outputs did not start: %s; those of before go on", why)

@@ -110,7 +110,7 @@ def test_the_unit_lets_every_call_of_a_run_through(tmp_path):
             )
             supervisor = processes_under(mirror.job.pid)[0]
             os.kill(supervisor, signal.SIGHUP)
-            mirror.wait_for("capturing anew")
+            mirror.wait_for("reload: applied")
             os.kill(supervisor, signal.SIGTERM)
             mirror.job.wait(LIMIT_S)
     used = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))

@@ -114,10 +114,6 @@ class Watch:
         """Wait for a value of a counter."""
         until(lambda: self.counters[name] == value, f"{name} of {value}")
 
-    def settled(self) -> bool:
-        """Tell whether no socket of an earlier order is open any more."""
-        return all(held.order == self.source.taps.order for held in self.source.taps.held.values())
-
     def stop(self) -> None:
         """Ask it to stop, and wait for that."""
         self.wish.set()
@@ -282,14 +278,13 @@ def test_a_new_order_takes_effect_and_loses_nothing_that_both_want():
             watch.has(100)
             for turn, ports in enumerate([(80, 81), (80,), (80, 82)]):
                 watch.order(ports=ports)
-                watch.shows("interfaces_opened", turn + 2)
-                until(watch.settled, "the end of the old order")
+                watch.shows("order_now", turn + 1)
                 seen = len(watch.frames)
                 watch.has(seen + 100)
         finally:
             talker.stop()
     assert set(numbers(watch.frames, 80)) == set(range(talker.sent)), "every frame that was wanted all the time"
-    assert max(numbers(watch.frames, 80).values()) <= 3
+    assert max(numbers(watch.frames, 80).values()) == 1, "none twice"
     assert numbers(watch.frames, 81)
     assert max(numbers(watch.frames, 81)) < min(numbers(watch.frames, 82)), "no longer wanted, no longer taken"
     assert watch.counters["frames_dropped_kernel"] == 0
@@ -330,12 +325,10 @@ def test_an_order_that_cannot_be_obeyed_leaves_the_last_one_in_force(caplog):
         send(out, numbered(100))
         watch.has(100)
         watch.order(filter="tcp or udp")
-        watch.shows("interfaces_opened", 2)
+        watch.shows("order_now", 2)
         send(out, numbered(100, first=100))
         watch.has(200)
-    order = [number_of(frame[2:]) for frame in watch.frames]
-    assert order[:100] == list(range(100))
-    assert set(order) == set(range(200)), "some of them twice: what both orders want both may see"
+    assert [number_of(frame[2:]) for frame in watch.frames] == list(range(200))
     assert caplog.text.count("vlan 5") == 1
 
 
@@ -404,9 +397,9 @@ def test_a_flow_stays_in_its_lane_on_every_interface_and_after_every_order(first
             with a.call(lambda: sender(a.device)) as out, b.call(lambda: sender("peer0")) as pod:
                 for order in range(3):
                     for watch in watches:
-                        watch.shows("interfaces_opened", 2 * (order + 1))
+                        watch.shows("order_now", order)
                         watch.shows("interfaces_now", 2)
-                    until(lambda: all(watch.settled() for watch in watches), "only the taps of the newest order")
+                        watch.shows("interfaces_opened", 2)
                     for number in range(100):
                         send(out, [p.frame(flow(number))])
                         send(pod, [p.frame(flow(number).back())])

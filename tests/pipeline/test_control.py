@@ -2,8 +2,9 @@
 
 import os
 import select
-import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,20 +115,29 @@ def test_another_user_is_refused(control, path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user, which only root can")
 def test_who_may_not_ask_keeps_nobody_waiting(control, path):
     """Any user of the machine can connect; the loop of the run must not stand still for it."""
-    waiting = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setuid(65534)
-        held = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(50)]
-        for each in held:
-            each.connect(control._socket.getsockname())
-        os.write(waiting[1], b"connected")
-        signal.pause()
-    assert os.read(waiting[0], 9) == b"connected"
-    thread = attended(control, (["done"], 0))
-    assert ask(path) == (["done"], 0)
-    thread.join()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    for fd in waiting:
-        os.close(fd)
+    program = (
+        "import os, signal, socket, sys\nos.setuid(65534)\n"
+        "held = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(50)]\n"
+        "for each in held: each.connect(bytes.fromhex(sys.argv[1]))\n"
+        "print('connected', flush=True)\nsignal.pause()\n"
+    )
+    name = control._socket.getsockname().hex()
+    with subprocess.Popen([sys.executable, "-c", program, name], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"connected\n"
+            answered = threading.Event()
+
+            def loop() -> None:
+                while not answered.wait(0.001):
+                    control.attend(lambda: (["done"], 0))
+
+            thread = threading.Thread(target=loop)
+            thread.start()
+            try:
+                assert ask(path) == (["done"], 0)
+            finally:
+                answered.set()
+                thread.join()
+        finally:
+            other.kill()
