@@ -38,10 +38,10 @@ class FileOutput(LineOutput):
             return
         self.regular = stat.S_ISREG(os.fstat(self.fd).st_mode)
         if self.regular and self.lock():
-            self.end_broken_line()
+            self.mend()
             self.unlock()
 
-    def end_broken_line(self) -> None:
+    def mend(self) -> None:
         """Put a line end after what an earlier writer left unfinished when it was killed."""
         size = os.fstat(self.fd).st_size
         if size and os.pread(self.fd, 1, size - 1) != b"\n":
@@ -51,8 +51,12 @@ class FileOutput(LineOutput):
             except OSError as error:
                 self.fail(self.explain(error))
 
+    def block(self) -> bytes | memoryview:
+        """Return the buffer as it is to be written."""
+        return self.lines.view()
+
     def write(self) -> bool:
-        view = self.lines.view()
+        view = memoryview(self.block())
         while self.written < len(view):
             count = os.write(self.fd, view[self.written :])
             self.written += count

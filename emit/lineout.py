@@ -25,7 +25,7 @@ class LineOutput(Output):
 
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
         super().__init__(spec, consumer, counters)
-        self.lines = LineWriter(consumer, 2 * BLOCK_BYTES)
+        self.lines = self.writer(consumer)
         self.fd = -1
         self.written = 0  # bytes of the buffer
         self.line_bytes = 0  # written of the line under way, in earlier blocks
@@ -34,6 +34,10 @@ class LineOutput(Output):
         self.retry_at_s: float | None = None
         self.more = False
         self.stuck = False
+
+    def writer(self, consumer: Consumer) -> LineWriter:
+        """Make what fills the buffer."""
+        return LineWriter(consumer, 2 * BLOCK_BYTES)
 
     @property
     def safe(self) -> int:
@@ -107,19 +111,23 @@ class LineOutput(Output):
         return size - newline - 1 if newline >= 0 else self.line_bytes + size
 
     def undo(self, error: OSError) -> None:
-        """Cut a partial last line back, account for the lines before it, and give up."""
-        whole_lines = bytes(self.lines.view()[: self.written]).count(b"\n")
-        partial_bytes = self.tail_bytes(self.written)
-        if partial_bytes:
-            with contextlib.suppress(OSError):
-                self.cut_back(partial_bytes)
-        self.tally.delivered += min(whole_lines, self.lines.messages)
-        self.tally.undelivered += max(self.lines.messages - whole_lines, 0)
+        """Take back what is not whole, account for what is, and give up."""
+        whole = min(self.take_back(), self.lines.messages)
+        self.tally.delivered += whole
+        self.tally.undelivered += self.lines.messages - whole
         self.lines.clear()
         self.unlock()
         self.more = self.stuck = False
         self.retry_at_s = None
         self.fail(self.explain(error))
+
+    def take_back(self) -> int:
+        """Cut a partial last line back, and return how many of the buffer's lines are written."""
+        partial_bytes = self.tail_bytes(self.written)
+        if partial_bytes:
+            with contextlib.suppress(OSError):
+                self.cut_back(partial_bytes)
+        return bytes(self.lines.view()[: self.written]).count(b"\n")
 
     def explain(self, error: OSError) -> str:
         """Say in plain words why a write failed."""

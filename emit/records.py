@@ -61,8 +61,8 @@ class OutputSpec:
     index: int
     address: str | None = None  # tcp: "host:port" or "[v6]:port"
     path: str | None = None  # file
-    format: Literal["jsonl"] = "jsonl"
-    compression: Literal["none", "gzip"] = "none"
+    format: Literal["jsonl", "recording"] = "jsonl"
+    compression: Literal["none", "gzip", "zstd"] = "none"
     tag: str = "ringtap"
     policy: Literal["block", "drop"] = "block"
     retry_s: float = 15.0  # without a working connection and with something to send, before giving up

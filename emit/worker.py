@@ -12,6 +12,7 @@ from typing import Final
 from capture.child import run_child
 from capture.errors import DeliveryError
 from capture.ring import Consumer
+from emit.blockout import BlockOutput
 from emit.file import FileOutput
 from emit.null import NullOutput
 from emit.output import Output
@@ -78,7 +79,8 @@ class Worker:
 
     def open(self, spec: OutputSpec) -> Output:
         """Make one output; nothing is opened yet."""
-        return OUTPUTS[spec.type](spec, self.consumer, self.counters)
+        kind = BlockOutput if spec.format == "recording" else OUTPUTS[spec.type]
+        return kind(spec, self.consumer, self.counters)
 
     def run(self) -> None:
         """Work until the ring is closed and every output is done; raises DeliveryError if one of them failed.

@@ -240,12 +240,16 @@ class TcpOutput(AnyOutput):
 
 
 class FileOutput(AnyOutput):
-    """A file of JSON Lines."""
+    """A file of JSON Lines, or a recording, which can be read again."""
 
     type: Literal["file"] = Field(description="write a file")
     path: SomeText = Field(description="the file; it is appended to if it exists", examples=["messages.jsonl"])
-    format: Literal["jsonl"] = Field(default="jsonl", description="jsonl: one JSON object per line")
-    compression: Literal["none", "gzip"] = Field(default="none", description="none or gzip")
+    format: Literal["jsonl", "recording"] = Field(
+        default="jsonl", description="jsonl: one JSON object per line; recording: binary, read by a file input"
+    )
+    compression: Literal["none", "gzip", "zstd"] = Field(
+        default="none", description="of a recording's blocks: none, gzip or zstd"
+    )
 
 
 class StdoutOutput(AnyOutput):
@@ -301,6 +305,14 @@ def check_combinations(config: Config) -> None:
     else:
         _check_frame_ring(config)
     _check_writers(config)
+    _check_formats(config)
+
+
+def _check_formats(config: Config) -> None:
+    for at, output in enumerate(config.output):
+        if isinstance(output, FileOutput) and output.format == "jsonl" and output.compression != "none":
+            advice = 'JSON Lines are written as they are: leave this key out, or write format = "recording"'
+            raise CombinationError(f"output.{at}.compression", output.compression, advice)
 
 
 def _check_tcp_input(config: Config, source: TcpInput) -> None:

@@ -117,7 +117,8 @@ def _output(output: Output) -> str:
         )
     if isinstance(output, FileOutput):
         verb = "appended to" if Path(output.path).exists() else "written to"
-        return f"JSON Lines, {verb} {output.path}{', gzip' if output.compression == 'gzip' else ''}"
+        what = "a recording" if output.format == "recording" else "JSON Lines"
+        return f"{what}, {verb} {output.path}{'' if output.compression == 'none' else f', {output.compression}'}"
     return "JSON Lines on standard output" if isinstance(output, StdoutOutput) else "nowhere: messages are counted"
 
 

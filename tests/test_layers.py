@@ -50,6 +50,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.sources": "finds files, hands them to libpcap",
     "capture.taps": "how long the kernel may keep what it captured",
     "capture.streams": "reads streams as they come",
+    "emit.blockout": "random bytes",
     "emit.file": "opens, locks and appends to a file",
     "emit.link": "one TCP connection to a receiver",
     "emit.receiver": "the listening socket and its connections",

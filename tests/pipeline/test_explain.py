@@ -22,7 +22,8 @@ def test_a_mirror_is_described(monkeypatch, tmp_path):
     said = words(
         '[input]\ntype = "pcap"\npath = "*.pcap"\nports = [80]\nfilter = "host 10.0.0.7"\n'
         '[workers]\ncount = 2\n[[output]]\ntype = "tcp"\naddress = "h:1"\npolicy = "drop"\n'
-        '[[output]]\ntype = "file"\npath = "a.jsonl"\ncompression = "gzip"\n[[output]]\ntype = "stdout"\n'
+        '[[output]]\ntype = "file"\npath = "a.jsonl"\n[[output]]\ntype = "file"\npath = "a.rec"\n'
+        'format = "recording"\ncompression = "gzip"\n[[output]]\ntype = "stdout"\n'
     )
     assert "a.pcap, b.pcap (2 files, merged by time)" in said
     assert "TCP ports: 80; and only what matches: host 10.0.0.7" in said
@@ -30,7 +31,8 @@ def test_a_mirror_is_described(monkeypatch, tmp_path):
     assert "2 processes" in said
     assert "over TCP to h:1, tagged ringtap.request and ringtap.response" in said
     assert "messages are dropped and counted" in said
-    assert "written to a.jsonl, gzip" in said
+    assert "JSON Lines, written to a.jsonl;" in said
+    assert "a recording, written to a.rec, gzip;" in said
     assert said.endswith("The configuration is valid.")
 
 

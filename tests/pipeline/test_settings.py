@@ -120,6 +120,11 @@ def test_wrong_values_are_shown_with_what_to_write_instead(text, line):
     [
         (PCAP + '[[output]]\ntype = "file"\npath = "o"\n' * 2, "output.1.path", "output.0.path is the same"),
         (PCAP + '[[output]]\ntype = "file"\npath = "./a.pcap"\n', "output.0.path", "input.path is the same"),
+        (
+            PCAP + '[[output]]\ntype = "file"\npath = "o"\ncompression = "gzip"\n',
+            "output.0.compression",
+            "JSON Lines are written as they are",
+        ),
         (PCAP + '[[output]]\ntype = "stdout"\n' * 2, "output.1.type", "output.0.type is the same"),
         (
             TCP + '[[output]]\ntype = "tcp"\naddress = "127.0.0.1:24224"\n',

@@ -90,7 +90,7 @@ def test_every_setting_of_outputs_and_receiver_arrives():
         '[[output]]\ntype = "tcp"\naddress = "h:1"\ntag = "t"\ncompression = "gzip"\nretry = "2s"\n'
         'connect_timeout = "3s"\nwrite_timeout = "4s"\nack_timeout = "6s"\nwindow_chunks = 7\n'
         'policy = "drop"\nchunk_bytes = 8000\nchunk_records = 9\nflush = "10ms"\n'
-        '[[output]]\ntype = "file"\npath = "o"\ncompression = "gzip"\n'
+        '[[output]]\ntype = "file"\npath = "o"\nformat = "recording"\ncompression = "zstd"\n'
     )
     wiring = wire(parse(text, "m.toml"), logging.INFO)
     worker, receiver = wiring.stages
@@ -110,7 +110,8 @@ def test_every_setting_of_outputs_and_receiver_arrives():
         6.0,
     )
     assert (tcp.window_chunks, tcp.chunk_bytes, tcp.chunk_records, tcp.flush_s) == (7, 8000, 9, 0.01)
-    assert (file.index, file.path, file.compression, file.policy) == (1, "o", "gzip", "block")
+    assert (file.index, file.path, file.format) == (1, "o", "recording")
+    assert (file.compression, file.policy) == ("zstd", "block")
     assert (receiver.spec.host, receiver.spec.port, receiver.spec.connections) == ("::1", 7, 3)
     assert wiring.outputs == ("tcp h:1", "file o")
 

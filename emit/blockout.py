@@ -1,0 +1,113 @@
+"""The file output in the recording format: blocks appended to one path, by any number of workers at once.
+
+In: records of a message ring.  Out: a recording (docs/recording.md).  Invariant: a block is written as a whole or taken
+back, and a message counts as delivered with the block that it ends in.  Whoever takes the lock first cuts off what a
+killed worker left broken.
+"""
+
+import contextlib
+import os
+from typing import Final
+
+from capture.counters import Counters
+from capture.ring import Consumer
+from emit.blocks import BLOCK_BYTES, file_header, seal
+from emit.file import FileOutput
+from emit.packing import Packer
+from emit.recording import said_cut
+from emit.records import OutputSpec
+from emit.tail import Tail
+
+LINGER_S: Final = 0.01
+"""How long a block waits for more messages; they stay in the ring meanwhile."""
+LINGER_RING_BYTES: Final = 1024 * 1024
+"""In a ring that is smaller there is no time for that."""
+
+
+class BlockOutput(FileOutput):
+    """Appends blocks to `spec.path`."""
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        super().__init__(spec, consumer, counters)
+        self.sealed: bytes | None = None  # the buffer as a block
+        self.tail: Tail | None = None  # of a regular file
+        self.key = b""  # of what is not
+        self.due_s: float | None = None  # when a block is written though it is small
+
+    def writer(self, consumer: Consumer) -> Packer:
+        self.packer = Packer(consumer, 2 * BLOCK_BYTES)
+        return self.packer
+
+    # -- when
+
+    def take(self, head: int) -> None:
+        if not self.lingers(head):
+            self.due_s = None
+            super().take(head)
+        if self.lines.size == 0 and not self.lines.mid_line:
+            self.unlock()  # held for a message that has turned out never to end
+
+    def lingers(self, head: int) -> bool:
+        """Whether the next block is to wait for more messages."""
+        waiting = head - self.cursor
+        if self.final or self.lines.size or self.lines.mid_line or self.capacity < LINGER_RING_BYTES:
+            return False
+        if waiting == 0 or waiting >= min(BLOCK_BYTES, self.capacity // 4):
+            return False
+        if self.due_s is None:
+            self.due_s = self.now_s + LINGER_S
+        return self.now_s < self.due_s
+
+    @property
+    def hungry(self) -> bool:
+        return super().hungry and self.due_s is None
+
+    def deadline(self) -> float | None:
+        return super().deadline() if self.due_s is None else self.due_s
+
+    # -- what
+
+    def block(self) -> bytes | memoryview:
+        if self.sealed is None:
+            begin = b""
+            if self.tail is None and not self.key:  # a pipe or a device: it begins with us
+                self.key = os.urandom(8)
+                begin = file_header(self.key)
+            key = self.key if self.tail is None else self.tail.key
+            self.sealed = begin + seal(self.lines.view(), self.packer.about, self.spec.compression, key)
+        return self.sealed
+
+    def mend(self) -> None:
+        try:
+            self.look()
+        except OSError as error:
+            self.fail(self.explain(error))
+
+    def look(self) -> None:
+        """Find the end of the file, and leave nothing broken there."""
+        if self.tail is None:
+            self.tail = Tail(self.fd)
+        assert self.spec.path is not None
+        said_cut(self.spec.path, self.tail.mend())
+
+    def write(self) -> bool:
+        if self.regular and self.written == 0:
+            self.look()
+        super().write()
+        if self.tail is not None:
+            self.tail.end += self.written
+        return True
+
+    def wrote(self) -> None:
+        super().wrote()
+        self.sealed = None
+
+    def tail_bytes(self, size: int) -> int:  # noqa: ARG002
+        return 0
+
+    def take_back(self) -> int:
+        if self.written and self.regular:
+            with contextlib.suppress(OSError):
+                self.cut_back(self.written)
+        self.sealed = None
+        return 0
