@@ -41,6 +41,18 @@ RECEIVER_COUNTERS: Final = (
     "gaps",  # chunks that a sender numbered and that never came
 )
 
+READER_COUNTERS: Final = (
+    "bytes_total",  # of all recordings, as long as they were when they were opened
+    "bytes_read",
+    "recordings_cut",  # that end in something that is not whole
+    "recording_bytes_lost",  # in no block that can be read
+    "records",  # read; a message in several parts has several
+    "records_refused",  # not a message of ours, longer than allowed, or a part whose message never became whole
+    "records_joined",  # second and further parts of messages that became whole
+    "messages",  # written into the rings
+    "message_bytes",  # their payloads
+)
+
 WORKER_COUNTERS: Final = (
     "messages_taken",  # released from the ring, whatever became of them
     "bytes_taken",  # their payloads
@@ -118,3 +130,16 @@ class ReceiverSpec:
     stall_s: float = 60.0  # a frame that has begun and of which nothing more comes for so long ends its connection
     drain_s: float = 5.0  # how long to wait at the end for outputs to let go of what is not acknowledged yet
     sessions: int = 4096  # senders remembered for dropping repetitions
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSpec:
+    """Everything that a reader process is started with."""
+
+    parent: int
+    level: int
+    events: EventQueue
+    counters: Counters = field(repr=False)
+    outputs: tuple[Ring, ...] = field(repr=False)
+    paths: tuple[str, ...]
+    message_bytes: int = 128 * 1024 * 1024  # of one message

@@ -154,6 +154,18 @@ class TcpInput(Table):
     )
 
 
+class FileInput(Table):
+    """Recordings, as a file output writes them."""
+
+    type: Literal["file"] = Field(description="read recordings")
+    path: Annotated[tuple[SomeText, ...], BeforeValidator(_as_tuple), Field(min_length=1, strict=False)] = Field(
+        description="a path, a glob, or a list of them; several are merged by time", examples=["messages.rec"]
+    )
+    max_message: Annotated[Size, Field(ge=2**20, lt=2**32)] = Field(
+        default=128 * 2**20, description="longest message taken; longer ones are refused, and counted"
+    )
+
+
 class Assemble(Table):
     """How frames become messages."""
 
@@ -265,9 +277,9 @@ class NullOutput(AnyOutput):
     type: Literal["null"] = Field(description="count and forget")
 
 
-Input = Annotated[PcapInput | LiveInput | TcpInput, Field(discriminator="type")]
+Input = Annotated[PcapInput | LiveInput | TcpInput | FileInput, Field(discriminator="type")]
 Output = Annotated[TcpOutput | FileOutput | StdoutOutput | NullOutput, Field(discriminator="type")]
-INPUTS: Final[tuple[type[Table], ...]] = (PcapInput, LiveInput, TcpInput)
+INPUTS: Final[tuple[type[Table], ...]] = (PcapInput, LiveInput, TcpInput, FileInput)
 OUTPUTS: Final[tuple[type[Table], ...]] = (TcpOutput, FileOutput, StdoutOutput, NullOutput)
 
 
@@ -300,8 +312,8 @@ def check_combinations(config: Config) -> None:
     """Raise `CombinationError` for what is wrong between keys, each of which is right by itself."""
     if not config.output:
         raise CombinationError("output", [], 'nothing would come out: add [[output]] with type = "file", "tcp", …')
-    if isinstance(config.input, TcpInput):
-        _check_tcp_input(config, config.input)
+    if isinstance(config.input, TcpInput | FileInput):
+        _check_no_frames(config, config.input)
     else:
         _check_frame_ring(config)
     _check_writers(config)
@@ -315,9 +327,15 @@ def _check_formats(config: Config) -> None:
             raise CombinationError(f"output.{at}.compression", output.compression, advice)
 
 
-def _check_tcp_input(config: Config, source: TcpInput) -> None:
+def _check_no_frames(config: Config, source: TcpInput | FileInput) -> None:
     if "assemble" in config.model_fields_set:
-        raise CombinationError("assemble", None, 'a "tcp" input brings whole messages: leave this table out')
+        advice = f'a "{source.type}" input brings whole messages: leave this table out'
+        raise CombinationError("assemble", None, advice)
+    if isinstance(source, TcpInput):
+        _check_addresses(config, source)
+
+
+def _check_addresses(config: Config, source: TcpInput) -> None:
     for at, output in enumerate(config.output):
         if isinstance(output, TcpOutput) and read_address(output.address) == read_address(source.listen):
             advice = "this is the address that the input listens on: write the address of another receiver"
@@ -335,7 +353,7 @@ def _check_frame_ring(config: Config) -> None:
 def _check_writers(config: Config) -> None:
     """No file has two writers, or a reader and a writer, in one run."""
     taken: dict[Path | str, str] = {}
-    if isinstance(config.input, PcapInput):
+    if isinstance(config.input, PcapInput | FileInput):
         taken |= {Path(path).resolve(): "input.path" for path in config.input.path if path != "-"}
     for at, output in enumerate(config.output):
         where: Path | str = "standard output"

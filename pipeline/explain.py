@@ -3,14 +3,24 @@
 In: a checked `Config`.  Out: lines of text.  Opens nothing but the list of input files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capture.filters import expression
 from capture.interfaces import datalink
 from capture.sources import expand
 from pipeline import live
-from pipeline.config import Config, FileOutput, LiveInput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.config import (
+    Config,
+    FileInput,
+    FileOutput,
+    LiveInput,
+    Output,
+    PcapInput,
+    StdoutOutput,
+    TcpInput,
+    TcpOutput,
+)
 from pipeline.lanes import lanes
 from pipeline.values import read_address, write_address, write_duration, write_size
 
@@ -21,6 +31,8 @@ def explain(config: Config) -> Iterator[str]:
     """Yield what would be read, what is done with it, and where it would be sent."""
     if isinstance(config.input, TcpInput):
         yield from _tcp_input(config.input)
+    elif isinstance(config.input, FileInput):
+        yield _file_input(config.input)
     elif isinstance(config.input, LiveInput):
         yield from _live_input(config, config.input)
         yield from _assembly(config, config.input)
@@ -37,13 +49,21 @@ def explain(config: Config) -> Iterator[str]:
 
 
 def _pcap_input(source: PcapInput) -> Iterator[str]:
-    paths = expand(source.path)
+    yield f"input    frames from {_files(expand(source.path))}"
+    ports = ", ".join(map(str, source.ports)) if source.ports else "all"
+    yield f"         TCP ports: {ports}" + (f"; and only what matches: {source.filter}" if source.filter else "")
+
+
+def _files(paths: Sequence[str]) -> str:
+    """Name the first few files, and say how many and how large they are."""
     named = "standard input" if paths == ("-",) else ", ".join(paths[:4]) + (", …" if len(paths) > 4 else "")
     size = sum(Path(path).stat().st_size for path in paths if path != "-")
     several = f" ({len(paths)} files, merged by time)" if len(paths) > 1 else ""
-    yield f"input    frames from {named}{several}{f', {write_size(size)}' if size else ''}"
-    ports = ", ".join(map(str, source.ports)) if source.ports else "all"
-    yield f"         TCP ports: {ports}" + (f"; and only what matches: {source.filter}" if source.filter else "")
+    return f"{named}{several}{f', {write_size(size)}' if size else ''}"
+
+
+def _file_input(source: FileInput) -> str:
+    return f"input    messages recorded in {_files(expand(source.path))}; up to {write_size(source.max_message)} each"
 
 
 def _live_input(config: Config, source: LiveInput) -> Iterator[str]:

@@ -6,7 +6,7 @@ In: a checked `Config`.  Out: a number from 1 on; cores.
 import os
 from typing import Final
 
-from pipeline.config import MOST_LANES, Config, LiveInput, TcpInput
+from pipeline.config import MOST_LANES, Config, FileInput, LiveInput, TcpInput
 
 READERS: Final = 1  # processes that all lanes share: the one that reads the files
 ASSEMBLERS: Final = 1  # of each lane
@@ -15,7 +15,7 @@ CAPTURES: Final = 1  # of each lane, where the kernel splits the flows
 
 def lanes(config: Config, cores: int | None = None) -> int:
     """Return the number of lanes; "auto" gives each of a run's processes one of the cores that this one may use."""
-    if isinstance(config.input, TcpInput):
+    if isinstance(config.input, TcpInput | FileInput):
         return 1
     if config.input.lanes != "auto":
         return config.input.lanes

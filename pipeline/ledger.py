@@ -32,6 +32,8 @@ LOSSES: Final = {
     "skipped_over_limit": "bytes skipped over max_message",
     "skipped_long_header": "bytes skipped over max_header",
     "skipped_evicted": "bytes that there was no memory for",
+    "recordings_cut": "recordings that end in the middle of a block",
+    "recording_bytes_lost": "bytes of recordings that cannot be read",
     "records_refused": "records refused",
     "gaps": "gaps between chunks received",
     "connections_failed": "connections that ended in an error",
@@ -63,6 +65,14 @@ class Tally:
     outputs: Sequence[str] = ()  # what each output is called
     parts: Mapping[str, Counts] = field(default_factory=dict)  # of `capture` and `assemble`, where there are several
     succeeded: Sequence[Delivery] = ()  # earlier workers, oldest first
+    reader: Counts | None = None
+
+    @property
+    def source(self) -> tuple[str, Counts | None]:
+        """Return how messages came to be in this run, and whose counter says how many."""
+        if self.assemble is not None:
+            return "assembled", self.assemble
+        return ("read", self.reader) if self.reader is not None else ("received", self.receiver)
 
     def worker(self, name: str) -> int:
         """Sum one counter over all workers, of now and earlier."""
@@ -109,7 +119,12 @@ class Ledger:
     def as_json(self) -> dict[str, Any]:
         """Return the ledger as plain maps and lists."""
         tally = self.tally
-        single = {"capture": tally.capture, "assemble": tally.assemble, "receiver": tally.receiver}
+        single = {
+            "capture": tally.capture,
+            "assemble": tally.assemble,
+            "receiver": tally.receiver,
+            "reader": tally.reader,
+        }
         counters: dict[str, Any] = {name: dict(counts) for name, counts in single.items() if counts is not None}
         counters["workers"] = [dict(counts) for each, _when in tally.deliveries() for counts in each.workers]
         if tally.parts:
@@ -142,7 +157,9 @@ def build(tally: Tally) -> Ledger:
     if tally.capture is not None and tally.assemble is not None:
         equations += [*_wire(tally.capture), *_frames(tally.capture, tally.assemble), *_assembly(tally.assemble)]
     if tally.receiver is not None:
-        equations.append(_records(tally.receiver))
+        equations.append(_records("received", tally.receiver))
+    if tally.reader is not None:
+        equations.append(_records("read", tally.reader))
     if tally.outputs:
         equations += _messages(tally)
     return Ledger(tuple(equations), _losses(tally), tally)
@@ -196,20 +213,19 @@ def _assembly(counts: Counts) -> list[Equation]:
     ]
 
 
-def _records(counts: Counts) -> Equation:
+def _records(verb: str, counts: Counts) -> Equation:
     right = {
         "messages": counts["messages"],
         "further parts of messages": counts["records_joined"],
         "refused": counts.get("records_refused", 0),
     }
-    return Equation("records received", counts["records"], right)
+    return Equation(f"records {verb}", counts["records"], right)
 
 
 def _messages(tally: Tally) -> list[Equation]:
-    source = tally.assemble if tally.assemble is not None else tally.receiver
+    verb, source = tally.source
     arrived = source["messages"] if source is not None else 0
     taken = tally.worker("messages_taken")
-    verb = "assembled" if tally.assemble is not None else "received"
     equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken})]
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
@@ -220,7 +236,7 @@ def _messages(tally: Tally) -> list[Equation]:
 
 def _losses(tally: Tally) -> dict[str, int]:
     losses: dict[str, int] = {}
-    for counts in (tally.capture, tally.assemble, tally.receiver):
+    for counts in (tally.capture, tally.assemble, tally.receiver, tally.reader):
         for name, words in LOSSES.items():
             if counts is not None and counts.get(name, 0):
                 losses[words] = losses.get(words, 0) + counts[name]

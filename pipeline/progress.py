@@ -14,6 +14,8 @@ def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float, 
     """
     if now.receiver is not None:
         return _receiving(now, before, elapsed_s)
+    if now.reader is not None:
+        return ", ".join(_reading(now, before, elapsed_s, since_start_s))
     capture, assemble = now.capture or {}, now.assemble or {}
     frames = _rate(capture, before.capture or {}, "frames_captured", elapsed_s)
     messages = _rate(assemble, before.assemble or {}, "messages", elapsed_s)
@@ -26,15 +28,33 @@ def describe(now: Tally, before: Tally, elapsed_s: float, since_start_s: float, 
         return ", ".join([*parts, *rings, *_drops(now)])
     read, total = capture.get("bytes_read", 0), capture.get("bytes_total", 0)
     if total and read:
-        parts.insert(0, f"{min(100, 100 * read // total)}% of {write_size(total)}")
-        if read < total:
-            parts.append(f"{_clock((total - read) * since_start_s / read)} left")
+        parts = _share(read, total, parts, since_start_s)
     elif read:
         parts.insert(0, f"{write_size(read)} read")
     waiting = assemble.get("messages", 0) - now.worker("messages_taken")
     if total and read >= total and waiting > 0:
         parts.append(f"{waiting:,} on their way out")
     return ", ".join(parts)
+
+
+def _share(read: int, total: int, parts: list[str], since_start_s: float) -> list[str]:
+    """Put between what was read of the input and how long the rest will take."""
+    left = [f"{_clock((total - read) * since_start_s / read)} left"] if read < total else []
+    return [f"{min(100, 100 * read // total)}% of {write_size(total)}", *parts, *left]
+
+
+def _reading(now: Tally, before: Tally, elapsed_s: float, since_start_s: float) -> list[str]:
+    """Say how far recordings are read."""
+    reader = now.reader or {}
+    messages = reader.get("messages", 0)
+    parts = [f"{messages:,} messages ({_rate(reader, before.reader or {}, 'messages', elapsed_s)}/s)"]
+    read, total = reader.get("bytes_read", 0), reader.get("bytes_total", 0)
+    if total and read:
+        parts = _share(read, total, parts, since_start_s)
+    waiting = messages - now.worker("messages_taken")
+    if total and read >= total and waiting > 0:
+        parts.append(f"{waiting:,} on their way out")
+    return parts
 
 
 def _drops(now: Tally) -> list[str]:

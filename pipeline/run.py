@@ -18,7 +18,7 @@ from capture.errors import ConfigError, MirrorError
 from pipeline import ledger as ledgers
 from pipeline import progress, report
 from pipeline.advice import Advisor
-from pipeline.config import Config, LiveInput, PcapInput
+from pipeline.config import Config, FileInput, LiveInput, PcapInput
 from pipeline.hearing import Hearing
 from pipeline.notify import Notifier
 from pipeline.reload import Reloader
@@ -102,7 +102,7 @@ def _what(config: Config) -> str:
     if isinstance(source, LiveInput):
         ports = f", TCP port {', '.join(map(str, source.ports))}" if source.ports else ", every TCP port"
         return f"watching {', '.join(source.interfaces)}{ports}"
-    return f"reading {', '.join(source.path)}" if isinstance(source, PcapInput) else "receiving"
+    return f"reading {', '.join(source.path)}" if isinstance(source, PcapInput | FileInput) else "receiving"
 
 
 def _several(count: int, what: str) -> str:

@@ -23,10 +23,28 @@ from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 from capture.sources import expand
-from emit.records import RECEIVER_COUNTERS, OutputSpec, ReceiverSpec, WorkerSpec, worker_counters
+from emit.records import (
+    READER_COUNTERS,
+    RECEIVER_COUNTERS,
+    OutputSpec,
+    ReaderSpec,
+    ReceiverSpec,
+    WorkerSpec,
+    worker_counters,
+)
 from emit.succession import Ended
 from pipeline import live
-from pipeline.config import Config, FileOutput, LiveInput, Output, PcapInput, StdoutOutput, TcpInput, TcpOutput
+from pipeline.config import (
+    Config,
+    FileInput,
+    FileOutput,
+    LiveInput,
+    Output,
+    PcapInput,
+    StdoutOutput,
+    TcpInput,
+    TcpOutput,
+)
 from pipeline.confinement import confine
 from pipeline.lanes import by_kernel, lanes
 from pipeline.values import read_address
@@ -41,6 +59,8 @@ def wire(config: Config, level: int) -> Wiring:
     stages = workers(config, level, messages)
     if isinstance(config.input, TcpInput):
         stages.append(_receiver(config.input, level, messages))
+    elif isinstance(config.input, FileInput):
+        stages.append(_reader(config.input, level, messages))
     else:
         names = [f" {lane}" for lane in range(count)] if count > 1 else [""]
         frames = {f"frame ring{name}": Ring.create(config.ring.frames) for name in names}
@@ -133,7 +153,7 @@ def settings(config: Config, source: PcapInput | LiveInput) -> Settings:
 def _captures(config: Config, level: int, chosen: Settings, rings: tuple[Ring, ...]) -> list[Stage]:
     """Return one capture for each ring where the kernel splits the flows, else one for them all."""
     source, several = config.input, len(rings) > 1
-    assert not isinstance(source, TcpInput)
+    assert isinstance(source, PcapInput | LiveInput)
     if isinstance(source, PcapInput):
         route = FlowRoute(chosen, len(rings)) if several else None
         common = {"paths": expand(source.path), "bpf": source.filter}
@@ -170,3 +190,14 @@ def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
         host=host, port=port, connections=source.max_connections,
     )  # fmt: skip
     return Stage("receiver", emit.receiver.main, spec, events, counters, writes=outputs, source=True)
+
+
+def _reader(source: FileInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
+    import emit.reader  # here, as a run over frames has no use for it
+
+    events, counters = EventQueue(), Counters(READER_COUNTERS)
+    spec = ReaderSpec(
+        parent=os.getpid(), level=level, events=events, counters=counters, outputs=outputs,
+        paths=expand(source.path), message_bytes=source.max_message,
+    )  # fmt: skip
+    return Stage("reader", emit.reader.main, spec, events, counters, writes=outputs, source=True)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.config import (
     Assemble,
+    FileInput,
     FileOutput,
     LiveInput,
     NullOutput,
@@ -40,6 +41,8 @@ def template() -> str:
         *_commented("[input]", LiveInput, {"interfaces": '["eth0"]', "ports": "[80, 8080]"}),
         "",
         *_commented("[input]", TcpInput),
+        "",
+        *_commented("[input]", FileInput),
         "",
         *_table("[assemble]", Assemble),
         "",

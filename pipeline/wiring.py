@@ -85,7 +85,7 @@ class Wiring:
         return Tally(
             total(captures.values()), total(assemblers.values()), total(self._pages("receiver").values()),
             tuple(self._pages("worker").values()), self.outputs, parts,
-            self._earlier(),
+            self._earlier(), total(self._pages("reader").values()),
         )  # fmt: skip
 
     def _earlier(self) -> tuple[Delivery, ...]:

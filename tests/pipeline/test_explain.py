@@ -79,3 +79,13 @@ def test_an_input_that_is_not_there_is_found():
     """`check` is the time to hear of it."""
     with pytest.raises(SourceError, match="no such file"):
         words('[input]\ntype = "pcap"\npath = "/no/such.pcap"\n[[output]]\ntype = "null"\n')
+
+
+def test_recordings_are_described(monkeypatch, tmp_path):
+    """There are no frames to speak of."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.rec", "b.rec"):
+        (tmp_path / name).write_bytes(bytes(1024))
+    said = words('[input]\ntype = "file"\npath = "*.rec"\n[[output]]\ntype = "null"\n')
+    assert "messages recorded in a.rec, b.rec (2 files, merged by time), 2KiB; up to 128MiB each" in said
+    assert "TCP ports" not in said

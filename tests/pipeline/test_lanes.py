@@ -31,9 +31,10 @@ def test_a_number_is_taken_as_it_is():
     assert lanes(parse(configured("7"), "m"), 1) == 7
 
 
-def test_a_receiver_has_one():
-    """Its messages are whole: there is nothing to assemble."""
-    assert lanes(parse('[input]\ntype = "tcp"\n[[output]]\ntype = "null"\n', "m"), 64) == 1
+@pytest.mark.parametrize("source", ['type = "tcp"', 'type = "file"\npath = "a.rec"'])
+def test_what_brings_whole_messages_has_one(source):
+    """There is nothing to assemble."""
+    assert lanes(parse(f'[input]\n{source}\n[[output]]\ntype = "null"\n', "m"), 64) == 1
 
 
 LIVE = '[input]\ntype = "live"\nlanes = {lanes}\n{more}\n[workers]\ncount = {workers}\n[[output]]\ntype = "null"\n'

@@ -10,7 +10,7 @@ from talks import CLIENT, SERVER, Talk, assembled
 
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.records import CAPTURE_COUNTERS
-from emit.records import RECEIVER_COUNTERS, worker_counters
+from emit.records import READER_COUNTERS, RECEIVER_COUNTERS, worker_counters
 from pipeline import ledger
 from pipeline.ledger import LOSSES, Tally
 
@@ -71,7 +71,7 @@ def test_every_loss_in_the_assembler_is_named(name):
 
 def test_the_list_of_losses_names_counters_that_exist():
     """A counter that was renamed would silently be no loss any more."""
-    known = {*CAPTURE_COUNTERS, *ASSEMBLE_COUNTERS, *RECEIVER_COUNTERS}
+    known = {*CAPTURE_COUNTERS, *ASSEMBLE_COUNTERS, *RECEIVER_COUNTERS, *READER_COUNTERS}
     assert set(LOSSES) <= known
 
 
@@ -142,3 +142,23 @@ def test_an_equation_closes_exactly_when_nothing_is_in_flight(left, right):
     """Totals up to any size; Python's integers do not wrap."""
     equation = ledger.Equation("x", left, right)
     assert equation.closes == (left == sum(right.values())) == (equation.in_flight == 0)
+
+
+def test_recordings_have_records_in_place_of_frames():
+    """What of a recording did not become a message is in a row, and a loss."""
+    reader = dict.fromkeys(READER_COUNTERS, 0) | {
+        "records": 27, "records_refused": 3, "records_joined": 4, "messages": 20,
+        "recordings_cut": 1, "recording_bytes_lost": 9,
+    }  # fmt: skip
+    run = replace(RUN, capture=None, assemble=None, reader=reader)
+    built = ledger.build(run)
+    assert built.closed
+    assert [each.name for each in built.equations[:2]] == ["records read", "messages read"]
+    assert built.losses == {
+        "recordings that end in the middle of a block": 1,
+        "bytes of recordings that cannot be read": 9,
+        "records refused": 3,
+    }
+    assert built.as_json()["counters"]["reader"]["messages"] == 20
+    for name in ("records", "records_refused", "records_joined", "messages"):
+        assert not ledger.build(replace(run, reader=reader | {name: reader[name] + 1})).closed

@@ -48,3 +48,12 @@ def test_a_live_run_shows_its_rings_and_what_it_lost():
     assert describe(quiet, Tally(), 1.0, 1.0, 0.126) == "10 frames (10/s), 2 messages (2/s), rings 13% full"
     lossy = Tally(counts, {"messages": 2}, workers=({"output0_dropped": 5},), outputs=("null",))
     assert describe(lossy, Tally(), 1.0, 1.0).endswith("7 frames dropped, 5 messages dropped at outputs")
+
+
+def test_recordings_have_a_share_and_an_end():
+    """As capture files do, without frames."""
+    before, now = ({"messages": at, "bytes_read": at, "bytes_total": 1000} for at in (150, 250))
+    line = describe(Tally(reader=now), Tally(reader=before), 2.0, 10.0)
+    assert line == "25% of 1000B, 250 messages (50/s), 0:30 left"
+    line = describe(Tally(reader=now | {"bytes_read": 1000}), Tally(reader=before), 2.0, 10.0)
+    assert line == "100% of 1000B, 250 messages (50/s), 250 on their way out"

@@ -8,6 +8,7 @@ from pipeline.settings import load, parse
 
 PCAP = '[input]\ntype = "pcap"\npath = "a.pcap"\n'
 TCP = '[input]\ntype = "tcp"\n'
+FILE = '[input]\ntype = "file"\npath = "a.rec"\n'
 NULL = '[[output]]\ntype = "null"\n'
 OUTPUT_TYPES = '"tcp", "file", "stdout" or "null"'
 
@@ -59,7 +60,7 @@ def test_one_path_or_many_and_values_with_units():
         (PCAP + NULL + "zebra = 1\n", "output.0.zebra: unknown key; the keys here are policy, type"),
         (
             TCP.replace("tcp", "lice") + NULL,
-            'input: type "lice" does not exist; write type = "pcap", "live" or "tcp"',
+            'input: type "lice" does not exist; write type = "pcap", "live", "tcp" or "file"',
         ),
         (PCAP + "[[output]]\n", f"output.0: its type is missing; write type = {OUTPUT_TYPES}"),
         (
@@ -132,6 +133,8 @@ def test_wrong_values_are_shown_with_what_to_write_instead(text, line):
             "the input listens on",
         ),
         (TCP + NULL + "[assemble]\nresponses = false\n", "assemble", "leave this table out"),
+        (FILE + NULL + "[assemble]\nresponses = false\n", "assemble", '"file" input brings whole messages'),
+        (FILE + '[[output]]\ntype = "file"\npath = "./a.rec"\n', "output.0.path", "input.path is the same"),
         (PCAP + NULL + '[ring]\nframes = "1MiB"\n', "ring.frames", "two batches do not fit"),
         (PCAP + NULL + '[ring]\nmessages = "1KiB"\n', "ring.messages", "write at least 65536"),
         (

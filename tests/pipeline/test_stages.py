@@ -120,3 +120,16 @@ def test_an_input_that_is_not_there_is_found_before_anything_starts():
     """Else four processes would start to say it."""
     with pytest.raises(SourceError, match="no such file"):
         wire(parse('[input]\ntype = "pcap"\npath = "/no/file"\n[[output]]\ntype = "null"\n', "m"), logging.INFO)
+
+
+def test_every_setting_of_a_recording_arrives(tmp_path):
+    """A pattern is looked up when the run begins."""
+    for name in ("b.rec", "a.rec"):
+        (tmp_path / name).touch()
+    text = f'[input]\ntype = "file"\npath = "{tmp_path}/*.rec"\nmax_message = "2MiB"\n[[output]]\ntype = "null"\n'
+    wiring = wire(parse(text, "m.toml"), logging.INFO)
+    worker, reader = wiring.stages
+    assert (reader.kind, reader.source, reader.writes) == ("reader", True, worker.reads)
+    assert reader.spec.paths == (f"{tmp_path}/a.rec", f"{tmp_path}/b.rec")
+    assert (reader.spec.message_bytes, reader.spec.level) == (2 * 2**20, logging.INFO)
+    assert wiring.tally().reader is not None

@@ -1,0 +1,127 @@
+"""The reader process: takes messages from recordings, merged by time, and writes them to message rings.
+
+In: recordings.  Out: ring records; the ring is chosen by the flow.  Invariant: a message is in a ring as a whole or not
+at all, and everything that was read has its counter.  While a ring is full, nothing is read: memory is bounded by one
+block and one message for each file.
+"""
+
+import heapq
+import signal
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Final
+
+from assemble.records import MESSAGE_HEADER, PART_BYTES
+from capture.child import run_child
+from capture.records import KIND_MESSAGE
+from capture.ring import Producer
+from emit.joining import AT_PARTS, Whole
+from emit.recording import Entry, Reader
+from emit.records import ReaderSpec
+
+BOOK_EVERY: Final = 1000  # messages
+PARTS_PER_RING: Final = 4  # that fit at a time, so that writing and reading overlap
+
+
+def main(spec: ReaderSpec) -> None:
+    """Read to the end, or until SIGTERM; the target of its process."""
+    run_child(lambda: Feed(spec).run(), spec.events, spec.parent, spec.level)
+
+
+class Feed:
+    """Some recordings and the rings that they go to."""
+
+    def __init__(self, spec: ReaderSpec) -> None:
+        self.counters = spec.counters
+        self.producers = [Producer(ring) for ring in spec.outputs]
+        smallest = min(ring.largest for ring in spec.outputs) - MESSAGE_HEADER.size
+        self.part_bytes = min(PART_BYTES, max(24, smallest // PARTS_PER_RING // 24 * 24))
+        self.spec = spec
+        self.readers: list[Reader] = []
+        self.messages = self.message_bytes = self.further_parts = 0
+        self.stop = False
+
+    def run(self) -> None:
+        """Open all recordings, then read them, and close the rings."""
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self.note_stop())
+        try:
+            for path in self.spec.paths:
+                self.readers.append(Reader(path, most_message_bytes=self.spec.message_bytes))
+            self.counters.set("bytes_total", sum(reader.size for reader in self.readers))
+            self.spec.events.tell("ready")
+            self.feed()
+        finally:
+            for producer in self.producers:
+                producer.close()
+            for reader in self.readers:
+                reader.close()
+
+    def note_stop(self) -> None:
+        """Note that the end is wanted; the loop acts on it."""
+        self.stop = True
+
+    def feed(self) -> None:
+        """Write messages until there are no more, or the end is wanted."""
+        ended = False
+        try:
+            for entry in self.merged():
+                if self.stop or not self.put(entry):
+                    return
+                if self.messages % BOOK_EVERY == 0:
+                    self.book()
+            ended = True
+        finally:
+            self.book()
+            if ended:  # so much was read: the ledger compares it with what became of it
+                self.counters.set("records", sum(reader.records for reader in self.readers))
+
+    def merged(self) -> Iterator[Entry]:
+        """Yield the messages of all recordings, by the time at which they were whole."""
+        if len(self.readers) == 1:
+            return self.readers[0].entries()
+        return heapq.merge(*(reader.entries() for reader in self.readers), key=itemgetter(0))
+
+    def put(self, entry: Entry) -> bool:
+        """Write one message to its ring, waiting for room; False if it was not begun because the end is wanted."""
+        ring = (entry.flow >> 32) % len(self.producers)
+        size = len(entry.record) - MESSAGE_HEADER.size
+        if size <= self.part_bytes:
+            if not self.put_record(ring, entry.record, begun=False):
+                return False
+        else:
+            fields = list(MESSAGE_HEADER.unpack_from(entry.record))
+            whole = Whole(ring, fields, entry.record[MESSAGE_HEADER.size :], [], self.part_bytes)
+            fields[AT_PARTS] = whole.parts
+            for part in range(whole.parts):
+                whole.part = part
+                if not self.put_record(ring, whole.record(), begun=part > 0):
+                    return False
+        self.messages += 1
+        self.message_bytes += size
+        self.further_parts += max(entry.parts, 1) - 1
+        return True
+
+    def put_record(self, ring: int, record: bytes, begun: bool) -> bool:
+        """Write one record; a message that is begun is brought to its end, also if the end is wanted."""
+        producer = self.producers[ring]
+        while not producer.try_put(KIND_MESSAGE, record):
+            if self.stop and not begun:
+                return False
+            producer.wait_room(len(record))
+        return True
+
+    def book(self) -> None:
+        """Show what was done so far."""
+        refused = sum(reader.refused for reader in self.readers)
+        counts = {
+            "bytes_read": sum(reader.position for reader in self.readers),
+            "recordings_cut": sum(reader.cut_at is not None for reader in self.readers),
+            "recording_bytes_lost": sum(reader.lost_bytes for reader in self.readers),
+            "records": self.messages + self.further_parts + refused,
+            "records_refused": refused,
+            "records_joined": self.further_parts,
+            "messages": self.messages,
+            "message_bytes": self.message_bytes,
+        }
+        for name, count in counts.items():
+            self.counters.set(name, count)

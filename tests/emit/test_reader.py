@@ -1,0 +1,146 @@
+"""From recordings into rings: in order, merged, in parts, and to an end when that is wanted."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import emit.reader
+from assemble.message import Message
+from capture.child import EventQueue
+from capture.counters import Counters
+from capture.errors import SourceError
+from capture.ring import Consumer, Ring
+from emit.reader import Feed
+from emit.records import READER_COUNTERS, OutputSpec, ReaderSpec
+from tests.emit.builders import conversation, drain, read_lines, request, response, sorted_messages
+from tests.emit.processes import Child, Processes, wait_until
+from tests.emit.test_recording import write
+
+
+def spec(rings: list[Ring], *paths: Path, **limits: Any) -> ReaderSpec:
+    """What a reader is started with."""
+    names = tuple(str(path) for path in paths)
+    return ReaderSpec(os.getpid(), 20, EventQueue(), Counters(READER_COUNTERS), tuple(rings), names, **limits)
+
+
+@pytest.fixture(autouse=True)
+def _signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process's handlers alone."""
+    monkeypatch.setattr("emit.reader.signal.signal", lambda *_: None)
+
+
+def feed(ring: Ring, *paths: Path, **limits: Any) -> Counters:
+    """Read into a ring that has room for everything."""
+    chosen = spec([ring], *paths, **limits)
+    Feed(chosen).run()
+    return chosen.counters
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_messages_come_out_as_they_were_recorded(tmp_path: Path, compression: Any):
+    """In their order, long ones in parts that fit the ring."""
+    made = [*conversation(3000), response(9, os.urandom(3_000_000)), *conversation(5)]
+    path = write(tmp_path / "r", made, compression)
+    ring = Ring.create(8 << 20)
+    counters = feed(ring, path)
+    assert drain(ring) == made
+    size = path.stat().st_size
+    assert counters.as_dict() == dict.fromkeys(READER_COUNTERS, 0) | {
+        "bytes_total": size, "bytes_read": size, "records": len(made) + 2, "records_joined": 2,
+        "messages": len(made), "message_bytes": sum(len(message.payload) for message in made),
+    }  # fmt: skip
+    assert Consumer(ring).closed
+
+
+def test_several_recordings_are_merged_by_time(tmp_path: Path):
+    """Two machines recorded one evening; what is equally late comes in the order of the files."""
+    times = [[10, 20, 50, 60], [5, 20, 55, 70], [], [1, 2, 100, 101]]
+    made = [[request(10 * f + at, first_ns=ns, last_ns=ns) for at, ns in enumerate(ts)] for f, ts in enumerate(times)]
+    paths = [write(tmp_path / str(at), messages, each=2) for at, messages in enumerate(made)]
+    ring = Ring.create(1 << 20)
+    feed(ring, *paths)
+    wanted = sorted((message for each in made for message in each), key=lambda message: message.last_ns)
+    assert drain(ring) == wanted
+
+
+def test_both_directions_of_a_flow_go_to_one_ring(tmp_path: Path):
+    """Order within a connection holds, whatever the number of workers."""
+    made = conversation(400)
+    rings = [Ring.create(1 << 20) for _ in range(3)]
+    Feed(spec(rings, write(tmp_path / "r", made))).run()
+    parts = [drain(ring) for ring in rings]
+    assert sorted_messages([message for part in parts for message in part]) == sorted_messages(made)
+    ids = [{message.id for message in part} for part in parts]
+    assert all(ids)
+    assert sum(map(len, ids)) == 200
+    assert all(part == [message for message in made if message.id in own] for part, own in zip(parts, ids, strict=True))
+
+
+@pytest.mark.parametrize("cut", [1, 200, 3000])
+def test_a_recording_that_is_cut_is_a_loss(tmp_path: Path, cut: int):
+    """Everything before it comes out, and the ledger says what did not."""
+    made = conversation(100)
+    path = write(tmp_path / "r", made, each=10)
+    os.truncate(path, path.stat().st_size - cut)
+    ring = Ring.create(1 << 20)
+    counters = feed(ring, path)
+    found = drain(ring)
+    assert 80 <= len(found) <= 90
+    assert found == made[: len(found)]
+    assert counters["recordings_cut"] == 1
+    assert 0 < counters["recording_bytes_lost"] < 5000
+    assert counters["records"] == counters["messages"] == len(found)
+
+
+def test_messages_that_are_too_long_are_counted(tmp_path: Path):
+    """And the sums close."""
+    made = [request(1), response(2, bytes(5_000_000)), request(3)]
+    ring = Ring.create(8 << 20)
+    counters = feed(ring, write(tmp_path / "r", made), message_bytes=2 << 20)
+    assert drain(ring) == [made[0], made[2]]
+    assert (counters["records"], counters["records_refused"], counters["messages"]) == (7, 5, 2)
+
+
+def test_a_file_that_is_no_recording_ends_it_before_the_first_message(tmp_path: Path):
+    """All are opened first; the rings are closed all the same."""
+    (tmp_path / "text").write_text("not a recording of ours")
+    ring = Ring.create(1 << 20)
+    with pytest.raises(SourceError, match="text: is not a recording"):
+        feed(ring, write(tmp_path / "r", conversation(4)), tmp_path / "text")
+    assert Consumer(ring).closed
+    assert drain(ring) == []
+
+
+def started(processes: Processes, ring: Ring, path: Path) -> Child:
+    """Start a reader process and wait until it reads."""
+    child = processes.start(emit.reader.main, spec([ring], path))
+    wait_until(lambda: child.events("ready"), "ready")
+    return child
+
+
+def test_a_full_ring_is_waited_for(tmp_path: Path, processes: Processes):
+    """Nothing is dropped, in a ring that holds a fraction of it."""
+    made: list[Message] = []
+    for n in range(40):
+        made += [request(n), response(n, os.urandom(100_000))]
+    child = started(processes, ring := Ring.create(1 << 16), write(tmp_path / "r", made))
+    out = OutputSpec("file", 0, path=str(tmp_path / "o.jsonl"))
+    worker = processes.worker(ring, out)
+    assert (child.end(), worker.end()) == (0, 0)
+    assert worker.counters["output0_delivered"] == 80
+    assert [line["id"] for line in read_lines((tmp_path / "o.jsonl").read_bytes())] == [m.id_hex for m in made]
+
+
+def test_the_end_is_come_to_between_messages(tmp_path: Path, processes: Processes):
+    """SIGTERM: the message under way is brought to its end, no other is begun, and everything is counted."""
+    made = [response(n, os.urandom(100_000)) for n in range(40)]
+    child = started(processes, ring := Ring.create(1 << 16), write(tmp_path / "r", made))
+    wait_until(lambda: ring.stats().stalls, "the ring is full")
+    child.process.terminate()
+    worker = processes.worker(ring, OutputSpec("null", 0))
+    assert (child.end(), worker.end()) == (0, 0)
+    count = child.counters["messages"]
+    assert count == child.counters["records"] == worker.counters["messages_taken"]
+    assert 0 < count < 40
