@@ -5,10 +5,7 @@ at all, and everything that was read has its counter.  While a ring is full, not
 block and one message for each file.
 """
 
-import heapq
 import signal
-from collections.abc import Iterator
-from operator import itemgetter
 from typing import Final
 
 from assemble.records import MESSAGE_HEADER, PART_BYTES
@@ -16,7 +13,7 @@ from capture.child import run_child
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer
 from emit.joining import AT_PARTS, Whole
-from emit.recording import Entry, Reader
+from emit.recording import Entry, Reader, merged
 from emit.records import ReaderSpec
 
 BOOK_EVERY: Final = 1000  # messages
@@ -64,7 +61,7 @@ class Feed:
         """Write messages until there are no more, or the end is wanted."""
         ended = False
         try:
-            for entry in self.merged():
+            for entry in merged(self.readers):
                 if self.stop or not self.put(entry):
                     return
                 if self.messages % BOOK_EVERY == 0:
@@ -74,12 +71,6 @@ class Feed:
             self.book()
             if ended:  # so much was read: the ledger compares it with what became of it
                 self.counters.set("records", sum(reader.records for reader in self.readers))
-
-    def merged(self) -> Iterator[Entry]:
-        """Yield the messages of all recordings, by the time at which they were whole."""
-        if len(self.readers) == 1:
-            return self.readers[0].entries()
-        return heapq.merge(*(reader.entries() for reader in self.readers), key=itemgetter(0))
 
     def put(self, entry: Entry) -> bool:
         """Write one message to its ring, waiting for room; False if it was not begun because the end is wanted."""

@@ -6,9 +6,11 @@ reader cannot hand on is counted.
 """
 
 import fcntl
+import heapq
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -18,6 +20,7 @@ from emit.blocks import (
     BLOCK_BYTES,
     BLOCK_HEADER,
     FILE_HEADER,
+    FILE_MAGIC,
     RECORD_LENGTH,
     VERSION,
     Compression,
@@ -226,6 +229,22 @@ class Reader:
 
     def __exit__(self, _type: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
         self.close()
+
+
+def merged(readers: Sequence[Reader]) -> Iterator[Entry]:
+    """Yield the messages of several recordings, by the time at which they were whole."""
+    if len(readers) == 1:
+        return readers[0].entries()
+    return heapq.merge(*(reader.entries() for reader in readers), key=itemgetter(0))
+
+
+def is_recording(path: str) -> bool:
+    """Tell whether a file begins as a recording does; what cannot be opened does not."""
+    try:
+        with open(path, "rb", opener=at_once) as file:
+            return file.seekable() and file.read(len(FILE_MAGIC)) == FILE_MAGIC
+    except OSError:
+        return False
 
 
 class Writer:

@@ -166,12 +166,12 @@ def _output(to: str) -> dict[str, str]:
 
 @app.command()
 def inspect(
-    file: Annotated[str, typer.Argument(help='A capture file; "-" is standard input.')],
+    file: Annotated[str, typer.Argument(help='A capture file, or a recording; "-" is standard input.')],
     port: Annotated[list[int] | None, typer.Option(help="TCP ports of the servers; default: all.")] = None,
     frame: Annotated[int | None, typer.Option(min=1, help="Explain this frame, counted from 1.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per message.")] = False,
 ) -> None:
-    """List the messages of a capture, its flows and its ledger; or explain one frame."""
+    """List the messages of a capture or a recording, its flows and its ledger; or explain one frame of a capture."""
     from pipeline.dissection import explain_frame
     from pipeline.inspection import inspect as inspect_file
 

@@ -1,39 +1,47 @@
-"""`pipeline inspect`: messages, flows and ledger of a capture, through the library: no process is started.
+"""`pipeline inspect`: messages, flows and ledger of a capture or a recording: no process is started.
 
-In: a capture file.  Out: text or JSON Lines on the stream given; beside JSON, the ledger is on the terminal.
+In: a capture file or a recording.  Out: text or JSON Lines on the stream given; beside JSON, the ledger is on the
+terminal.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
 import assemble
+from assemble.message import read_message
 from assemble.settings import Settings
 from capture.errors import MirrorError
 from capture.sources import FrameSource, expand
+from emit.recording import Reader, is_recording, merged
 from pipeline import ledger, report
 from pipeline.listing import HEADINGS, Flows, json_line, message_line
 from pipeline.terminal import Terminal
 
 MOST_FLOWS_SHOWN: Final = 20
 
+Show = Callable[[Sequence[assemble.Message]], None]
+
 log = logging.getLogger("pipeline")
 
 
 def inspect(path: str, ports: Sequence[int], as_json: bool, out: TextIO, terminal: Terminal) -> None:
     """List every message, then the flows and the ledger."""
-    stream, flows = assemble.MessageStream(Settings(ports=tuple(ports))), Flows()
+    flows = Flows()
 
     def show(messages: Sequence[assemble.Message]) -> None:
         for message in messages:
             flows.add(message)
             out.write((json_line(message) if as_json else message_line(message)) + "\n")
 
-    with FrameSource(expand(path)) as source:
+    def begin() -> None:
         if not as_json:
             out.write(HEADINGS + "\n")
-        failed = _feed(source, stream, show)
-        tally = ledger.Tally(source.counters.as_dict(), stream.counters)
+
+    paths = expand(path)
+    look = _recordings if all(map(is_recording, paths)) else _captures
+    tally, failed = look(paths, ports, begin, show)
     built = ledger.build(tally)
     if as_json:
         out.flush()
@@ -46,9 +54,40 @@ def inspect(path: str, ports: Sequence[int], as_json: bool, out: TextIO, termina
         raise MirrorError("the ledger does not close: something is in no counted place; this is a bug")
 
 
-def _feed(
-    source: FrameSource, stream: assemble.MessageStream, show: Callable[[Sequence[assemble.Message]], None]
-) -> MirrorError | None:
+def _captures(
+    paths: Sequence[str], ports: Sequence[int], begin: Callable[[], None], show: Show
+) -> tuple[ledger.Tally, MirrorError | None]:
+    stream = assemble.MessageStream(Settings(ports=tuple(ports)))
+    with FrameSource(paths) as source:
+        begin()
+        failed = _feed(source, stream, show)
+        return ledger.Tally(source.counters.as_dict(), stream.counters), failed
+
+
+def _recordings(
+    paths: Sequence[str], ports: Sequence[int], begin: Callable[[], None], show: Show
+) -> tuple[ledger.Tally, None]:
+    messages = 0
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(Reader(path)) for path in paths]
+        begin()
+        for entry in merged(readers):
+            messages += 1
+            message = read_message(entry.record)
+            if not ports or message.sport in ports or message.dport in ports:
+                show([message])
+        counts = {
+            "records": sum(reader.records for reader in readers),
+            "records_joined": sum(reader.joined for reader in readers),
+            "records_refused": sum(reader.refused for reader in readers),
+            "recordings_cut": sum(reader.cut_at is not None for reader in readers),
+            "recording_bytes_lost": sum(reader.lost_bytes for reader in readers),
+            "messages": messages,
+        }
+    return ledger.Tally(reader=counts), None
+
+
+def _feed(source: FrameSource, stream: assemble.MessageStream, show: Show) -> MirrorError | None:
     """Feed every batch; what is wrong with the file is said after everything whole has been shown."""
     failed = None
     try:

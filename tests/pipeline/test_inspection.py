@@ -5,9 +5,12 @@ import json
 
 import pytest
 
+import assemble
 from capture.errors import SourceError
+from emit.recording import Writer
 from pipeline.inspection import inspect
 from pipeline.terminal import Terminal
+from tests.emit.builders import records_of
 from tests.integration.jobs import exchanges
 from tests.packets_files import pcap, write_pcap
 
@@ -59,3 +62,43 @@ def test_what_was_whole_before_a_cut_is_listed(tmp_path):
     inspect(str(tmp_path / "cut.pcap"), (), False, out, Terminal(io.StringIO()))
     assert "GET /item/1" in out.getvalue()
     assert "files that end in the middle of a frame" in out.getvalue()
+
+
+def record(directory, count=30):
+    """The same exchanges as a capture and as a recording."""
+    capture = str(write_pcap(directory / "shop.pcap", exchanges(count)))
+    with Writer(str(directory / "shop.rec")) as writer:
+        for message in assemble.messages(capture):
+            writer.write(records_of(message)[0])
+    return capture, str(directory / "shop.rec")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_recording_is_listed_as_its_capture_was(tmp_path, as_json):
+    """It is told by its first bytes; only the ledger speaks of records."""
+    listed = []
+    for path in record(tmp_path):
+        out = io.StringIO()
+        inspect(path, (80,), as_json, out, Terminal(io.StringIO()))
+        listed.append([line for line in out.getvalue().splitlines() if "item" in line or "{" in line or "200" in line])
+    assert listed[0] == listed[1] != []
+
+
+def test_ports_limit_what_is_listed_of_a_recording(tmp_path):
+    """Either end may have it."""
+    path = record(tmp_path)[1]
+    for port, count in ((80, 60), (81, 0)):
+        out = io.StringIO()
+        inspect(path, (port,), True, out, Terminal(io.StringIO()))
+        assert len(out.getvalue().splitlines()) == count
+
+
+def test_what_is_lost_of_a_recording_is_in_the_ledger(tmp_path):
+    """After everything that is whole."""
+    path = record(tmp_path)[1]
+    data = (tmp_path / "shop.rec").read_bytes()
+    (tmp_path / "shop.rec").write_bytes(data + data[24:-1])
+    out = io.StringIO()
+    inspect(path, (), False, out, Terminal(io.StringIO()))
+    assert out.getvalue().count("GET /item/") == 30
+    assert f"{len(data) - 25:,} bytes of recordings that cannot be read" in out.getvalue()
