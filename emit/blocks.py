@@ -207,12 +207,14 @@ def spans(read: ReadAt, at: int, size: int, key: bytes) -> Iterator[Span]:
 
 def _find(read: ReadAt, at: int, size: int, key: bytes) -> int:
     """Return where the next block header of a file with this key is; `size` if there is none."""
+    step = SCAN_BYTES // 256  # damage is usually short, and there may be much of it
     while at < size:
-        data = read(at, SCAN_BYTES + BLOCK_HEADER.size)
+        data = read(at, step + BLOCK_HEADER.size)
         found = data.find(BLOCK_MAGIC)
-        while 0 <= found < SCAN_BYTES:
+        while 0 <= found < step:
             if read_block_header(data[found : found + BLOCK_HEADER.size], key) is not None:
                 return at + found
             found = data.find(BLOCK_MAGIC, found + 1)
-        at += SCAN_BYTES
+        at += step
+        step = min(4 * step, SCAN_BYTES)
     return size

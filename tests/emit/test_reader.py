@@ -57,7 +57,7 @@ def test_messages_come_out_as_they_were_recorded(tmp_path: Path, compression: An
 def test_several_recordings_are_merged_by_time(tmp_path: Path):
     """Two machines recorded one evening; what is equally late comes in the order of the files."""
     times = [[10, 20, 50, 60], [5, 20, 55, 70], [], [1, 2, 100, 101]]
-    made = [[request(10 * f + at, first_ns=ns, last_ns=ns) for at, ns in enumerate(ts)] for f, ts in enumerate(times)]
+    made = [[request(10 * f + at, first_ns=-ns, last_ns=ns) for at, ns in enumerate(ts)] for f, ts in enumerate(times)]
     paths = [write(tmp_path / str(at), messages, each=2) for at, messages in enumerate(made)]
     ring = Ring.create(1 << 20)
     feed(ring, *paths)
@@ -144,3 +144,14 @@ def test_the_end_is_come_to_between_messages(tmp_path: Path, processes: Processe
     count = child.counters["messages"]
     assert count == child.counters["records"] == worker.counters["messages_taken"]
     assert 0 < count < 40
+
+
+def test_the_end_comes_though_the_ring_stays_full(tmp_path: Path, processes: Processes):
+    """An output that is stuck must not keep the reader."""
+    made = conversation(2000)
+    child = started(processes, ring := Ring.create(1 << 16), write(tmp_path / "r", made))
+    wait_until(lambda: ring.stats().stalls, "the ring is full")
+    assert child.stop() == 0
+    found = drain(ring)
+    assert 0 < len(found) == child.counters["messages"] == child.counters["records"]
+    assert found == made[: len(found)]
