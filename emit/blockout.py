@@ -35,7 +35,7 @@ class BlockOutput(FileOutput):
         self.due_s: float | None = None  # when a block is written though it is small
 
     def writer(self, consumer: Consumer) -> Packer:
-        self.packer = Packer(consumer, 2 * BLOCK_BYTES)
+        self.packer = Packer(consumer, 2 * BLOCK_BYTES, self.sieve)
         return self.packer
 
     # -- when

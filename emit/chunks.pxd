@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from capture.ring cimport Consumer
 from emit.buffer cimport Buffer
+from emit.sieve cimport Sieve
 from emit.walk cimport Item, Joint
 
 
@@ -17,6 +18,7 @@ cdef struct Open:            # a chunk that is still being filled
 
 cdef class Chunker:
     cdef readonly Consumer consumer
+    cdef Sieve sieve         # None: every message is wanted
     cdef Open[3] open        # by kind; entry 0 is not used
     cdef Buffer line         # owned: freed in __dealloc__; a start line longer than a part
     cdef Joint joint

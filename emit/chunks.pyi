@@ -1,4 +1,5 @@
 from capture.ring import Consumer
+from emit.sieve import Sieve
 
 class Chunker:
     consumer: Consumer
@@ -6,7 +7,9 @@ class Chunker:
     strays: int
     part: int
     parts: int
-    def __init__(self, consumer: Consumer, chunk_bytes: int, chunk_records: int) -> None: ...
+    def __init__(
+        self, consumer: Consumer, chunk_bytes: int, chunk_records: int, sieve: Sieve | None = None
+    ) -> None: ...
     @property
     def under_way(self) -> bool: ...
     def fill(self, cursor: int, head: int, final: bool = False) -> int: ...

@@ -13,6 +13,7 @@ from assemble.records cimport (
 )
 from capture.ring cimport Consumer
 from emit.buffer cimport free_buffer, reserve, shrink
+from emit.sieve cimport Sieve
 from emit.text cimport MOST_ADDRESS, put, put_address, put_hex
 from emit.walk cimport STRAY, Item, ends_message, gather, join, next_item, start_size
 
@@ -166,8 +167,9 @@ cdef inline uint8_t* put_entry(uint8_t* at, const Item* item, size_t method, siz
 cdef class Chunker:
     """Two chunks being filled from one ring; `ready` is the kind of the one to take next, or 0."""
 
-    def __cinit__(self, Consumer consumer not None, size_t chunk_bytes, uint32_t chunk_records):
+    def __cinit__(self, Consumer consumer not None, size_t chunk_bytes, uint32_t chunk_records, Sieve sieve=None):
         self.consumer = consumer
+        self.sieve = sieve
         self.chunk_bytes = chunk_bytes
         self.chunk_records = chunk_records
 
@@ -208,6 +210,10 @@ cdef class Chunker:
         cdef int kind
         cdef uint64_t following = cursor[0]
         while next_item(self.consumer, &following, head, &item):
+            if self.sieve is not None and not self.sieve.wants(&item):
+                join(&self.joint, &item)
+                cursor[0] = following
+                continue
             kind = REQUEST if item.header.kind == REQUEST else RESPONSE
             into = &self.open[kind]
             if item.header.parts <= 1:

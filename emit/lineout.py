@@ -37,7 +37,7 @@ class LineOutput(Output):
 
     def writer(self, consumer: Consumer) -> LineWriter:
         """Make what fills the buffer."""
-        return LineWriter(consumer, 2 * BLOCK_BYTES)
+        return LineWriter(consumer, 2 * BLOCK_BYTES, self.sieve)
 
     @property
     def safe(self) -> int:

@@ -4,11 +4,13 @@ from libc.stdint cimport uint64_t
 
 from capture.ring cimport Consumer
 from emit.buffer cimport Buffer
+from emit.sieve cimport Sieve
 from emit.walk cimport Item, Joint, Place
 
 
 cdef class LineWriter:
     cdef readonly Consumer consumer
+    cdef Sieve sieve                  # None: every message is wanted
     cdef Buffer text                  # owned: freed in __dealloc__
     cdef Buffer line                  # owned: freed in __dealloc__; a start line longer than a part
     cdef Joint joint

@@ -1,11 +1,12 @@
 from capture.ring import Consumer
+from emit.sieve import Sieve
 
 class LineWriter:
     consumer: Consumer
     messages: int
     payload_bytes: int
     strays: int
-    def __init__(self, consumer: Consumer, keep_bytes: int) -> None: ...
+    def __init__(self, consumer: Consumer, keep_bytes: int, sieve: Sieve | None = None) -> None: ...
     @property
     def size(self) -> int: ...
     @property

@@ -14,6 +14,7 @@ from assemble.records cimport (
 )
 from capture.ring cimport Consumer
 from emit.buffer cimport free_buffer, reserve, shrink
+from emit.sieve cimport Sieve
 from emit.text cimport put, put_address, put_decimal, put_hex, put_seconds, text_hex
 from emit.walk cimport (
     FIRST, LAST, MIDDLE, STRAY, WHOLE, Item, Joint, Place, ends_message, gather, join, next_item, start_size,
@@ -152,8 +153,9 @@ cdef int all_here(Consumer consumer, uint64_t cursor, uint64_t head) noexcept no
 cdef class LineWriter:
     """Lines collected from one ring; `view` is what to write, `clear` says that it is written."""
 
-    def __cinit__(self, Consumer consumer not None, size_t keep_bytes):
+    def __cinit__(self, Consumer consumer not None, size_t keep_bytes, Sieve sieve=None):
         self.consumer = consumer
+        self.sieve = sieve
         self.keep_bytes = keep_bytes
 
     def __dealloc__(self):
@@ -200,6 +202,11 @@ cdef class LineWriter:
         cdef uint64_t following = cursor[0]
         while self.text.size < limit and next_item(self.consumer, &following, head, &item):
             begun = self.joint.next != 0
+            if self.sieve is not None and not self.sieve.wants(&item):
+                if begun and self.abort_line() < 0:       # what follows is another message
+                    return NO_MEMORY
+                cursor[0] = following
+                continue
             here = 1
             if item.header.parts > 1 and item.header.part == 0:
                 self.holding = item.header.total <= self.consumer.capacity // HOLD_SHARE

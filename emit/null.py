@@ -12,9 +12,13 @@ class NullOutput(Output):
         return self.cursor
 
     def take(self, head: int) -> None:
-        messages, payload_bytes = count_messages(self.consumer, self.cursor, head)
+        if self.sieve is None:
+            messages, payload_bytes = count_messages(self.consumer, self.cursor, head)
+        else:
+            messages, payload_bytes = self.sieve.count_messages(self.cursor, head)
         self.cursor = head
         self.tally.delivered += messages
-        if messages:
+        if payload_bytes:
             self.count("delivered_bytes", payload_bytes)
+        if messages:
             self.count("chunks")

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 
 from capture.counters import Counters
 from capture.ring import Consumer
-from emit.records import OutputSpec
+from emit.match import Matcher
+from emit.records import OUTCOMES, OutputSpec
+from emit.sieve import Sieve
+from emit.verdicts import Verdicts
 from emit.walk import skip_messages
+from emit.where import parse
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +25,7 @@ class Tally:
     """Messages whose outcome is known, but which the worker has not booked yet; or the other way round."""
 
     delivered: int = 0
+    filtered: int = 0
     dropped: int = 0
     undelivered: int = 0
     owed: int = 0  # released from the ring before their outcome was known (policy "drop")
@@ -29,7 +34,7 @@ class Tally:
         """Take the outcomes of that many more messages off; which one is whose does not matter, each is booked once."""
         left = self.owed + released
         booked = {}
-        for name in ("delivered", "dropped", "undelivered"):
+        for name in OUTCOMES:
             known = getattr(self, name)
             booked[name] = min(known, left)
             left -= booked[name]
@@ -47,6 +52,7 @@ class Output(abc.ABC):
         self.counters = counters
         self.cursor = consumer.tail  # everything before it is taken
         self.tally = Tally()
+        self.sieve = _sieve(spec, consumer)  # None: every message is wanted
         self.failure: str | None = None  # why it has given up, for good
         self.final = False  # no more records will come
         self.now_s = 0.0  # monotonic clock, as of the latest call from the worker
@@ -67,8 +73,9 @@ class Output(abc.ABC):
                 self.keep_up(head)
             self.take(head)
         if self.failure is not None:
-            self.cursor, messages = skip_messages(self.consumer, self.cursor, head, head)
-            self.tally.undelivered += messages
+            self.tally.undelivered += self.skip(head, head)
+        if self.sieve is not None:
+            self.tally.filtered += self.sieve.take_filtered()
 
     def finish(self) -> None:
         """Note that the ring is closed: nothing is worth waiting for any more."""
@@ -166,5 +173,18 @@ class Output(abc.ABC):
         self.let_go()
         if head - self.cursor > half:
             self.abandon()
-            self.cursor, messages = skip_messages(self.consumer, self.cursor, head - half // 2, head)
-            self.tally.dropped += messages
+            self.tally.dropped += self.skip(head - half // 2, head)
+
+    def skip(self, until: int, head: int) -> int:
+        """Pass over records to `until` and on to where a message begins; return how many messages were wanted."""
+        if self.sieve is None:
+            self.cursor, messages = skip_messages(self.consumer, self.cursor, until, head)
+        else:
+            self.cursor, messages = self.sieve.skip_messages(self.cursor, until, head)
+        return messages
+
+
+def _sieve(spec: OutputSpec, consumer: Consumer) -> Sieve | None:
+    if spec.where is None:
+        return None
+    return Sieve(consumer, Matcher(parse(spec.where)), spec.verdicts or Verdicts.create())

@@ -1,7 +1,7 @@
 """What the processes of this package are started with, and what they count.
 
 In: nothing.  Out: frozen specifications of plain values, and the names of the counters.
-Invariant of the counters, per output: messages_taken = delivered + dropped + undelivered.
+Invariant of the counters, per output: messages_taken = delivered + filtered + dropped + undelivered.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
 from emit.succession import Ended, Flag
+from emit.verdicts import Verdicts
 
 REQUEST_TAG: Final = "request"
 RESPONSE_TAG: Final = "response"
@@ -19,12 +20,16 @@ RESPONSE_TAG: Final = "response"
 OUTPUT_COUNTERS: Final = (
     "delivered",  # messages that the far side has: acknowledged, or written
     "delivered_bytes",  # bytes of their payloads
+    "filtered",  # messages that its `where` does not want
     "dropped",  # messages passed over because the output could not keep up (policy "drop")
     "undelivered",  # messages given up: the far side failed for good, or the message's beginning is lost
     "chunks",  # chunks acknowledged, or blocks written
     "resent",  # chunks sent again on a new connection
     "reconnects",  # connections opened after the first
 )
+
+OUTCOMES: Final = ("delivered", "filtered", "dropped", "undelivered")
+"""Of which every message has one at each output."""
 
 RECEIVER_COUNTERS: Final = (
     "connections",  # accepted
@@ -87,6 +92,8 @@ class OutputSpec:
     chunk_bytes: int = 512 * 1024
     chunk_records: int = 1000
     flush_s: float = 0.05
+    where: str | None = None  # which messages it wants; None: all
+    verdicts: Verdicts | None = field(default=None, repr=False, compare=False)  # outlives the worker
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ class TcpOutput(Output):
         assert spec.address is not None
         self.link = Link(spec.address)
         self.window = Window(spec.window_chunks, spec.window_bytes)
-        self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records)
+        self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records, self.sieve)
         self.heads = {
             REQUEST: frame_head(f"{spec.tag}.{REQUEST_TAG}"),
             RESPONSE: frame_head(f"{spec.tag}.{RESPONSE_TAG}"),

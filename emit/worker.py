@@ -16,7 +16,7 @@ from emit.blockout import BlockOutput
 from emit.file import FileOutput
 from emit.null import NullOutput
 from emit.output import Output
-from emit.records import OutputSpec, WorkerSpec
+from emit.records import OUTCOMES, OutputSpec, WorkerSpec
 from emit.stdout import StdoutOutput
 from emit.tcp import TcpOutput
 from emit.walk import count_messages
@@ -70,7 +70,7 @@ class Worker:
         if self.consumer.tail < position <= self.consumer.head:
             self.consumer.release(position)
         for output in self.spec.outputs:
-            names = [f"output{output.index}_{name}" for name in ("delivered", "dropped", "undelivered")]
+            names = [f"output{output.index}_{name}" for name in OUTCOMES]
             twice = sum(self.counters[name] for name in names) - self.counters["messages_taken"]
             for name in names:  # booked, but not released: these messages are about to be repeated
                 taken_back = min(max(twice, 0), self.counters[name])

@@ -58,6 +58,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.stdout": "standard output",
     "emit.succession": "descriptors by which one process waits for another",
     "emit.tail": "reads, cuts and appends to a file by descriptor",
+    "emit.verdicts": "shared memory, and how it travels to a child",
     "emit.worker": "waits for rings and sockets, and has the clock for its outputs",
     "pipeline.confinement": "the user that runs this",
     "pipeline.control": "the socket that `pipeline reload` asks at",

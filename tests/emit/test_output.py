@@ -7,10 +7,10 @@ from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.output import Output, Tally
-from emit.records import OutputSpec, worker_counters
+from emit.records import OUTCOMES, OutputSpec, worker_counters
 from tests.emit.builders import records_of, request, response
 
-outcomes = st.lists(st.tuples(st.sampled_from(["delivered", "dropped", "undelivered"]), st.integers(0, 9)))
+outcomes = st.lists(st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 9)))
 
 
 @given(outcomes, st.lists(st.integers(0, 12), max_size=20), st.data())
@@ -19,7 +19,7 @@ def test_every_message_is_booked_once_whoever_comes_first(
 ):
     """Outcomes may be known before the ring is released, or after: the sums close in the end."""
     tally = Tally()
-    booked = {"delivered": 0, "dropped": 0, "undelivered": 0}
+    booked = dict.fromkeys(OUTCOMES, 0)
     total = sum(count for _name, count in known)
     steps = [("known", each) for each in known] + [("release", count) for count in released]
     left = total

@@ -1,0 +1,31 @@
+"""C face of the memory of verdicts."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+cdef enum:
+    REMEMBERED = 65536       # requests; a power of two
+
+cdef struct Slot:
+    uint64_t id
+    uint64_t known           # what Sieve makes of a request
+
+cdef struct Page:            # table in emit/verdicts.pyx
+    uint64_t count
+    uint64_t id
+    uint64_t under_way
+    uint64_t[5] reserved
+    Slot[REMEMBERED] slots
+
+
+cdef class Verdicts:
+    cdef Page* page                          # owned: mapping, unmapped in __dealloc__
+    cdef readonly int memory_fd              # owned: closed in __dealloc__
+    cdef uint32_t* index                     # owned: freed in __dealloc__; slot + 1 by hash, linear probing; 0: free
+    cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil
+    cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil
+    cdef void begin(self, uint64_t id, uint8_t kind, bint wanted) noexcept nogil
+    cdef bint follows(self, uint64_t id, uint8_t kind) noexcept nogil
+    cdef size_t look(self, uint64_t id) noexcept nogil
+    cdef void forget(self, uint64_t id) noexcept nogil
+    cdef void enter(self, size_t slot) noexcept nogil

@@ -1,0 +1,151 @@
+"""What was found out about the latest requests of one output of one worker, for their responses.
+
+In: ids, and 64 bits each.  Out: the bits.  Invariant: the latest REMEMBERED requests are known, also to the worker
+that goes on where another was killed: the page is an anonymous memory file, handed over by descriptor.
+
+The page, all fields 8 bytes, in native byte order:
+
+at 0    count       requests ever remembered; number n is in slot n % REMEMBERED
+at 8    id          of the message in parts that is under way
+at 16   under_way   its kind, and 256 if it is wanted; 0: none is
+at 24   reserved
+at 64   slots       REMEMBERED of them, 16 bytes each: id, known
+"""
+
+import os
+from multiprocessing import reduction
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from capture.errors import MirrorError
+
+
+cdef extern from "<sys/mman.h>" nogil:
+    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void* address, size_t length)
+    int PROT_READ
+    int PROT_WRITE
+    int MAP_SHARED
+    void* MAP_FAILED
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef enum:
+    INDEX_MASK = 2 * REMEMBERED - 1
+    WANTED = 256
+
+globals()["REMEMBERED"] = REMEMBERED
+
+
+cdef inline size_t home(uint64_t id) noexcept nogil:
+    """Return where an id is looked for first; ids are hashes, but those of others may not be."""
+    return ((id * 0x9e3779b97f4a7c15u) >> 32) & INDEX_MASK
+
+
+cdef class Verdicts:
+    """The memory itself, made by `Verdicts.create`; travels to a spawned child by descriptor."""
+
+    def __cinit__(self, int memory_fd):
+        cdef size_t slot
+        self.memory_fd = memory_fd
+        if os.fstat(memory_fd).st_size != sizeof(Page):
+            raise MirrorError("verdicts: the descriptor does not hold a memory of verdicts")
+        cdef void* page = mmap(NULL, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0)
+        if page == MAP_FAILED:
+            raise MirrorError(f"verdicts: cannot map {sizeof(Page)} bytes of shared memory")
+        self.page = <Page*>page
+        self.index = <uint32_t*>calloc(2 * REMEMBERED, sizeof(uint32_t))    # zero pages, until they are used
+        if self.index == NULL:
+            raise MemoryError
+        for slot in range(min(self.page.count, <uint64_t>REMEMBERED)):
+            self.enter(slot)
+
+    def __dealloc__(self):
+        if self.page != NULL:
+            munmap(self.page, sizeof(Page))
+        free(self.index)
+        if self.memory_fd > 0:
+            close(self.memory_fd)
+
+    @staticmethod
+    def create():
+        """Make an empty memory; its pages take room when they are touched."""
+        memory_fd = os.memfd_create("ringtap-verdicts", os.MFD_CLOEXEC)
+        os.ftruncate(memory_fd, sizeof(Page))
+        return Verdicts(memory_fd)
+
+    def __reduce__(self):
+        return _attach, (reduction.DupFd(self.memory_fd),)
+
+    cdef size_t look(self, uint64_t id) noexcept nogil:
+        """Return the place in the index that holds an id, or the free one where it would be."""
+        cdef size_t at = home(id)
+        while self.index[at] and self.page.slots[self.index[at] - 1].id != id:
+            at = (at + 1) & INDEX_MASK
+        return at
+
+    cdef void enter(self, size_t slot) noexcept nogil:
+        """Put a slot into the index."""
+        self.index[self.look(self.page.slots[slot].id)] = <uint32_t>slot + 1
+
+    cdef void forget(self, uint64_t id) noexcept nogil:
+        """Take an id out of the index, and close the gap, so that no chain is broken."""
+        cdef size_t gap = self.look(id)
+        cdef size_t at = gap
+        cdef size_t wanted
+        self.index[gap] = 0
+        while True:
+            at = (at + 1) & INDEX_MASK
+            if self.index[at] == 0:
+                return
+            wanted = home(self.page.slots[self.index[at] - 1].id)
+            if ((at - wanted) & INDEX_MASK) >= ((at - gap) & INDEX_MASK):
+                self.index[gap] = self.index[at]
+                self.index[at] = 0
+                gap = at
+
+    cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil:
+        """Note a request, in place of the oldest; one that is repeated stays where it is."""
+        cdef size_t slot = self.page.count % REMEMBERED
+        cdef size_t at = self.look(id)
+        if self.index[at]:
+            self.page.slots[self.index[at] - 1].known = known
+            return
+        if self.page.count >= REMEMBERED:
+            self.forget(self.page.slots[slot].id)
+        self.page.slots[slot].id = id
+        self.page.slots[slot].known = known
+        self.page.count += 1
+        self.enter(slot)
+
+    cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil:
+        """Find what is known of a request; false if it was not seen, or too long ago."""
+        cdef uint32_t slot = self.index[self.look(id)]
+        if slot:
+            known[0] = self.page.slots[slot - 1].known
+        return slot != 0
+
+    cdef void begin(self, uint64_t id, uint8_t kind, bint wanted) noexcept nogil:
+        """Note the verdict on a message in parts, for the parts that follow."""
+        self.page.under_way = 0
+        self.page.id = id
+        self.page.under_way = kind + (<uint64_t>WANTED if wanted else 0)
+
+    cdef bint follows(self, uint64_t id, uint8_t kind) noexcept nogil:
+        """Return the verdict on a further part; one whose beginning was not seen is let through, to be counted."""
+        return self.page.under_way != kind or self.page.id != id
+
+    def put(self, uint64_t name, uint64_t known):
+        """Note a request."""
+        self.remember(name, known)
+
+    def get(self, uint64_t name):
+        """Return what is known of a request; None if it was not seen, or too long ago."""
+        cdef uint64_t known = 0
+        return known if self.recall(name, &known) else None
+
+
+def _attach(memory):
+    return Verdicts(memory.detach())
