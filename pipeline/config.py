@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from assemble.settings import TUNNELS
+from emit.where import parse
 from pipeline.values import read_address, read_duration_s, read_size_bytes
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
@@ -48,6 +49,11 @@ def _check_network(value: str) -> str:
 def _check_interface(value: str) -> str:
     if not value.isprintable() or any(each in "/ \t" for each in value):
         raise ValueError('write the name of an interface or a pattern, like "eth0", "veth*" or "any"')
+    return value
+
+
+def _check_where(value: str) -> str:
+    parse(value)
     return value
 
 
@@ -221,6 +227,11 @@ class AnyOutput(Table):
         default=None,
         description="when it cannot keep up: block (waits) or drop (counts); drop if the input is live, not for files",
         examples=["block"],
+    )
+    where: Annotated[str, AfterValidator(_check_where)] | None = Field(
+        default=None,
+        description="which messages it wants, as docs/filters.md says; all, if it is not given",
+        examples=["method == 'GET' and path ~ '^/api/'"],
     )
 
 

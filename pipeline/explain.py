@@ -9,6 +9,7 @@ from pathlib import Path
 from capture.filters import expression
 from capture.interfaces import datalink
 from capture.sources import expand
+from emit.where import parse
 from pipeline import live
 from pipeline.config import (
     Config,
@@ -45,6 +46,8 @@ def explain(config: Config) -> Iterator[str]:
     yield f"workers  {processes}{of_each}, each with a ring of {write_size(config.ring.messages)}"
     for at, output in enumerate(config.output):
         yield f"output {at} {_output(output)}; {_policy(config.policy(output))}"
+        if output.where is not None:
+            yield f"         {_wanted(output.where)}"
     yield "The configuration is valid."
 
 
@@ -140,6 +143,12 @@ def _output(output: Output) -> str:
         what = "a recording" if output.format == "recording" else "JSON Lines"
         return f"{what}, {verb} {output.path}{'' if output.compression == 'none' else f', {output.compression}'}"
     return "JSON Lines on standard output" if isinstance(output, StdoutOutput) else "nowhere: messages are counted"
+
+
+def _wanted(where: str) -> str:
+    if parse(where).by_message:
+        return f"only each message of which this is true: {where}"
+    return f"only requests of which this is true, and their responses: {where}"
 
 
 def _policy(policy: str) -> str:

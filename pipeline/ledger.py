@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from emit.records import OUTCOMES
+
 Counts = Mapping[str, int]
 
 NOT_A_CLASS: Final = ("segments_data", "segments_control")
@@ -40,6 +42,7 @@ LOSSES: Final = {
 }
 """Counters of the sources and the assembler that mean: something that was there did not come out whole."""
 OUTPUT_LOSSES: Final = ("dropped", "undelivered")
+"""Of the outcomes at an output; what it filtered was not wanted there."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def _messages(tally: Tally) -> list[Equation]:
     equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken})]
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
-            right = {place: each.worker(f"output{at}_{place}") for place in ("delivered", *OUTPUT_LOSSES)}
+            right = {place: each.worker(f"output{at}_{place}") for place in OUTCOMES}
             equations.append(Equation(f"output {at}: {label}{when}", each.worker("messages_taken"), right))
     return equations
 

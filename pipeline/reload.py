@@ -108,14 +108,15 @@ class Reloader:
 
     def _succeed(self, config: Config) -> None:
         """Start other workers; they take over once captures leave out what these send to."""
-        rings = [stage.reads[0] for stage in self.wiring.workers()]
+        workers = self.wiring.workers()
+        rings = [stage.reads[0] for stage in workers]
         before = self.config.output
 
         def failed() -> None:
             self.config = self.config.model_copy(update={"output": before})
             self.selected = _selection(self.config)
 
-        make = lambda after: stages.workers(config, self.level, rings, after)  # noqa: E731
+        make = lambda after: stages.workers(config, self.level, rings, after, workers)  # noqa: E731
         self.supervisor.succeed(make, stages.labels(config), lambda: self._obeyed, failed)
 
 

@@ -33,6 +33,7 @@ from emit.records import (
     worker_counters,
 )
 from emit.succession import Ended
+from emit.verdicts import Verdicts
 from pipeline import live
 from pipeline.config import (
     Config,
@@ -71,10 +72,12 @@ def wire(config: Config, level: int) -> Wiring:
     return Wiring(confine(config, stages), rings, labels(config))
 
 
-def workers(config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = ()) -> list[Stage]:
-    """Return one worker for each message ring; `after` are the ends of those that read the rings until now."""
-    listed = zip_longest(rings, after)
-    made = [_worker(config, level, at, len(rings), ring, ended) for at, (ring, ended) in enumerate(listed)]
+def workers(
+    config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = (), before: Sequence[Stage] = ()
+) -> list[Stage]:
+    """Return one worker for each message ring; `before` read the rings until now, `after` are their ends."""
+    listed = enumerate(zip_longest(rings, after, before))
+    made = [_worker(config, level, at, len(rings), ring, ended, old) for at, (ring, ended, old) in listed]
     return confine(config, made)
 
 
@@ -90,8 +93,11 @@ def label(output: Output) -> str:
     return f"file {output.path}" if isinstance(output, FileOutput) else output.type
 
 
-def _worker(config: Config, level: int, index: int, workers: int, ring: Ring, after: Ended | None) -> Stage:
-    outputs = tuple(_output(at, output, config.policy(output)) for at, output in enumerate(config.output))
+def _worker(
+    config: Config, level: int, index: int, workers: int, ring: Ring, after: Ended | None, before: Stage | None
+) -> Stage:
+    known = list(before.spec.outputs) if before is not None else []  # type: ignore[attr-defined]
+    outputs = tuple(_output(at, output, config.policy(output), known) for at, output in enumerate(config.output))
     events, counters = EventQueue(), Counters(worker_counters(len(outputs)))
     spec = WorkerSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
@@ -100,8 +106,10 @@ def _worker(config: Config, level: int, index: int, workers: int, ring: Ring, af
     return Stage(f"worker {index}", emit.worker.main, spec, events, counters, reads=(ring,))
 
 
-def _output(index: int, output: Output, policy: str) -> OutputSpec:
+def _output(index: int, output: Output, policy: str, before: list[OutputSpec]) -> OutputSpec:
     common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy}
+    if output.where is not None:
+        common |= {"where": output.where, "verdicts": _verdicts(output.where, before)}
     if isinstance(output, FileOutput):
         common |= {"path": output.path, "format": output.format, "compression": output.compression}
     elif isinstance(output, StdoutOutput):
@@ -115,6 +123,15 @@ def _output(index: int, output: Output, policy: str) -> OutputSpec:
             "chunk_records": output.chunk_records, "flush_s": output.flush,
         }  # fmt: skip
     return OutputSpec(**common)
+
+
+def _verdicts(where: str, before: list[OutputSpec]) -> Verdicts:
+    """Return what an earlier output of the same `where` knows of requests, and take that off the list; or nothing."""
+    for at, each in enumerate(before):
+        if each.where == where and each.verdicts is not None:
+            del before[at]
+            return each.verdicts
+    return Verdicts.create()
 
 
 def _assemblers(

@@ -29,6 +29,7 @@ HEAD: Final = """\
 # What to mirror, and where to.  `pipeline check --config FILE` explains it, `pipeline run` runs it.
 # Keys behind a '#' show their defaults.  Paths are relative to the current directory.
 """
+LAST: Final = ("policy", "where")
 CHOSEN: Final = {"path": '"capture.pcap"', "ports": "[80, 8080]"}
 
 
@@ -62,7 +63,7 @@ def _table(head: str, model: type[BaseModel], chosen: dict[str, str] | None = No
     yield f"# {(model.__doc__ or '').strip()}"
     yield head
     fields = model.model_fields
-    for name in sorted(fields, key=lambda each: (each != "type", not fields[each].is_required(), each == "policy")):
+    for name in sorted(fields, key=lambda each: (each != "type", not fields[each].is_required(), each in LAST)):
         given = (chosen or {}).get(name)
         mark = "" if given or fields[name].is_required() else "# "
         line = f"{mark}{name} = {given or default(fields[name])}"

@@ -1,11 +1,16 @@
-"""What docs/assembly.md lists is what there is: every counter, which of them are losses, every protocol's name."""
+"""What the documents list is what there is: counters, losses, protocols by name, the language of filters, links."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
 from assemble.patterns import PATTERNS
 from assemble.tally import ASSEMBLE_COUNTERS
+from emit.regex import SUBJECT_BYTES
+from emit.tokens import MOST_CHARACTERS
+from emit.verdicts import REMEMBERED
+from emit.where import FIELDS, MOST_COMPARISONS, MOST_DEPTH, NAMED, OPERATORS, parse
 from pipeline.ledger import LOSSES
 
 ROOT: Final = Path(__file__).parents[1]
@@ -36,6 +41,39 @@ def test_every_counter_that_the_rules_name_exists():
     named = set(re.findall(r"`((?:refused|skipped|segments|bytes|responses|frames|flows)_\w+)`", RULES))
     assert "skipped_tunnel" in named
     assert named <= set(ASSEMBLE_COUNTERS)
+
+
+FILTERS: Final = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")
+
+
+def test_every_field_and_operator_of_filters_has_its_row():
+    """The tables are all there is to learn the language from."""
+    rows = re.findall(r"^\| (`.+?) \|", FILTERS.split("\n## Examples\n")[0], re.MULTILINE)
+    first = "\n".join(rows)
+    assert set(re.findall(r"`(\w+)(?=[`(])", first)) == {*FIELDS, *NAMED}
+    shown = {word for row in rows for each in re.findall(r"`(.+?)`", row) for word in each.split(" ")[:1]}
+    assert {op for ops in OPERATORS.values() for op in ops} <= shown
+
+
+def test_every_example_of_a_filter_parses_and_means_what_is_said():
+    """People begin with one of them."""
+    tables = [tomllib.loads(block) for block in re.findall(r"```toml\n(.+?)```", FILTERS, re.DOTALL)]
+    wheres = [output["where"] for table in tables for output in table["output"]]
+    assert [parse(each).by_message for each in wheres] == [False, True]
+    spans = re.findall(r"`([^`\n]+ (?:[=!<>]=|[<>~]|!~|in) [^`\n]+)`", FILTERS.replace("where = ", ""))
+    expressions = [each for each in spans if re.match(r"(not )?(\w+(\('.+?'\))?) ", each) and "…" not in each]
+    assert len(expressions) > 10
+    for each in expressions:
+        parse(each)
+
+
+def test_the_limits_of_filters_are_those_that_are_stated():
+    """A limit that nobody knows is a surprise."""
+    stated = re.sub(r"(?<=\d),(?=\d)", "", FILTERS.split("\n## Limits\n")[1])
+    for limit in (MOST_CHARACTERS, MOST_COMPARISONS, MOST_DEPTH, REMEMBERED):
+        assert re.search(rf"\b{limit}\b", stated)
+    assert "at 8 KiB, or at 512 bytes" in FILTERS
+    assert set(SUBJECT_BYTES.values()) == {8 * 1024, 512}
 
 
 LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)")

@@ -89,3 +89,16 @@ def test_recordings_are_described(monkeypatch, tmp_path):
     said = words('[input]\ntype = "file"\npath = "*.rec"\n[[output]]\ntype = "null"\n')
     assert "messages recorded in a.rec, b.rec (2 files, merged by time), 2KiB; up to 128MiB each" in said
     assert "TCP ports" not in said
+
+
+def test_what_an_output_wants_is_said_with_what_it_is_about(monkeypatch, tmp_path):
+    """Whether responses come along is what people get wrong first."""
+    monkeypatch.chdir(tmp_path)
+    write_pcap(tmp_path / "a.pcap", exchanges(1))
+    said = words(
+        '[input]\ntype = "pcap"\npath = "a.pcap"\n[[output]]\ntype = "null"\nwhere = "path ~ \'^/api/\'"\n'
+        '[[output]]\ntype = "null"\nwhere = "status >= 500"\n[[output]]\ntype = "null"\n'
+    )
+    assert "only requests of which this is true, and their responses: path ~ '^/api/'" in said
+    assert "only each message of which this is true: status >= 500" in said
+    assert said.count("of which this is true") == 2

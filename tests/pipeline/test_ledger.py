@@ -10,7 +10,7 @@ from talks import CLIENT, SERVER, Talk, assembled
 
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.records import CAPTURE_COUNTERS
-from emit.records import READER_COUNTERS, RECEIVER_COUNTERS, worker_counters
+from emit.records import OUTCOMES, READER_COUNTERS, RECEIVER_COUNTERS, worker_counters
 from pipeline import ledger
 from pipeline.ledger import LOSSES, Tally
 
@@ -50,7 +50,7 @@ def test_one_too_many_anywhere_in_the_assembler_opens_it(name):
     assert not ledger.build(replace(RUN, assemble=ASSEMBLE | {name: ASSEMBLE[name] + 1})).closed
 
 
-@pytest.mark.parametrize("name", ["messages_taken", "output0_delivered", "output1_dropped", "output1_undelivered"])
+@pytest.mark.parametrize("name", ["messages_taken", *(f"output1_{outcome}" for outcome in OUTCOMES)])
 def test_one_too_many_anywhere_in_a_worker_opens_it(name):
     """Each output is an equation of its own."""
     assert not ledger.build(replace(RUN, workers=(WORKER, WORKER | {name: WORKER[name] + 1}))).closed
@@ -87,8 +87,10 @@ def test_a_snap_length_that_hides_the_headers_is_a_loss():
 
 
 def test_messages_that_an_output_did_not_take_are_losses_that_close():
-    """Dropping is allowed, silence is not."""
-    worker = WORKER | {"output1_delivered": 7, "output1_dropped": 1, "output1_undelivered": 2}
+    """Dropping is allowed, silence is not; what is filtered was not wanted, and is no loss."""
+    worker = WORKER | {
+        "output1_delivered": 4, "output1_filtered": 3, "output1_dropped": 1, "output1_undelivered": 2,
+    }  # fmt: skip
     built = ledger.build(replace(RUN, workers=(WORKER, worker)))
     assert built.closed
     assert built.losses == {

@@ -240,3 +240,23 @@ def test_outputs_of_any_run_can_be_changed_and_its_input_cannot(tmp_path: Path):
     new = PCAP.format(tmp_path / "b") + '[[output]]\ntype = "stdout"\n'
     assert job.change(new) == (["applied: output", "needs a restart: input.path"], 0)
     assert job.change(TEXT)[0] == ["applied: output", "needs a restart: input, workers.count"]
+
+
+def test_another_filter_is_applied_and_the_same_one_goes_on_with_what_it_knows():
+    """Responses that are on their way when somebody reloads belong to requests of before."""
+    text = TEXT + "where = \"path == '/a'\"\n" + '[[output]]\ntype = "null"\nwhere = "path == \'/b\'"\n'
+    job = Job(text)
+
+    def wanted() -> list[list[tuple[str, int]]]:
+        specs = [stage.spec.outputs for stage in job.wiring.workers()]  # type: ignore[attr-defined]
+        return [[(each.where, id(each.verdicts)) for each in outputs] for outputs in specs]
+
+    before = wanted()
+    assert job.change(text.replace("'/b'", "'/c'").replace("127.0.0.1:9", "127.0.0.1:10")) == (["applied: output"], 0)
+    after = wanted()
+    for old, new in zip(before, after, strict=True):
+        assert new[0] == old[0]
+        assert new[1][0] == "path == '/c'"
+        assert new[1][1] not in {memory for each in before for _where, memory in each}
+    job.change(text + '[[output]]\ntype = "null"\nwhere = "path == \'/b\'"\n')
+    assert len({memory for outputs in wanted() for _where, memory in outputs}) == 6, "each has a memory of its own"

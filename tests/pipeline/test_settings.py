@@ -57,7 +57,7 @@ def test_one_path_or_many_and_values_with_units():
         (PCAP + "prots = [1]\n" + NULL, "input.prots: unknown key; did you mean ports?"),
         (PCAP + 'listen = "x"\n' + NULL, 'input.listen: unknown key; it belongs to type "tcp"'),
         (PCAP + NULL + "[wrokers]\n", "wrokers: unknown key; did you mean workers?"),
-        (PCAP + NULL + "zebra = 1\n", "output.0.zebra: unknown key; the keys here are policy, type"),
+        (PCAP + NULL + "zebra = 1\n", "output.0.zebra: unknown key; the keys here are policy, where, type"),
         (
             TCP.replace("tcp", "lice") + NULL,
             'input: type "lice" does not exist; write type = "pcap", "live", "tcp" or "file"',
@@ -210,3 +210,17 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "bytes.toml").write_bytes(b"a = \xff")
     with pytest.raises(ConfigError, match=r"bytes\.toml: not valid TOML: not UTF-8 at byte 4"):
         load(tmp_path / "bytes.toml")
+
+
+def test_a_filter_that_cannot_be_read_is_named_with_its_place():
+    """The file, the key, the value, the character, and what to write instead."""
+    text = PCAP + NULL + "where = \"path = 'x'\"\n" + NULL
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "m.toml")
+    assert str(caught.value) == (
+        "m.toml: output.0.where: \"path = 'x'\" is not possible; a single = at character 6; write =="
+    )
+    with pytest.raises(
+        ConfigError, match=r"^--set: output\.0\.where: .* at character 11; write text in quotes, 'GET'$"
+    ):
+        parse(PCAP + NULL, "m.toml", ["output.0.where=method == GET"])

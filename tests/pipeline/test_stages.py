@@ -133,3 +133,13 @@ def test_every_setting_of_a_recording_arrives(tmp_path):
     assert reader.spec.paths == (f"{tmp_path}/a.rec", f"{tmp_path}/b.rec")
     assert (reader.spec.message_bytes, reader.spec.level) == (2 * 2**20, logging.INFO)
     assert wiring.tally().reader is not None
+
+
+def test_a_filter_arrives_with_a_memory_for_each_worker(reading):
+    """Two workers that wrote into one memory would spoil it."""
+    wiring = wire(parse(reading + "where = \"method == 'GET'\"\n", "m.toml"), logging.INFO)
+    (one,), (other,) = (stage.spec.outputs for stage in wiring.workers())
+    assert one.where == other.where == "method == 'GET'"
+    assert one.verdicts is not other.verdicts
+    (plain,) = wire(parse(reading, "m.toml"), logging.INFO).workers()[0].spec.outputs
+    assert (plain.where, plain.verdicts) == (None, None)
