@@ -28,22 +28,18 @@ def plain(text: str) -> tuple[bytes, bool] | None:
 
 def subject_bytes(pattern: re.Pattern[bytes]) -> int:
     """Return how much of a value a pattern that was let through looks at."""
-    return SUBJECT_BYTES[_degree(_parser.parse(pattern.pattern, pattern.flags))]
+    return SUBJECT_BYTES[_degree(_read(pattern.pattern, pattern.flags)[1])]
 
 
 def compiled(text: str, *, any_case: bool = False) -> re.Pattern[bytes]:
     """Compile a pattern; raises ValueError with what is wrong and what to write instead."""
-    flags = re.IGNORECASE if any_case else 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a set that may mean something else some day is not our business
-        try:
-            pattern = re.compile(text.encode(), flags)
-            tree = _parser.parse(text.encode(), flags)
-        except re.error as error:
-            place = "" if error.pos is None else f" at its character {error.pos + 1}"
-            raise ValueError(f"no regular expression ({error.msg}{place}); write one as Python's re takes it") from None
-        except (RecursionError, OverflowError):
-            raise ValueError("a regular expression too large; write a shorter one") from None
+    try:
+        pattern, tree = _read(text.encode(), re.IGNORECASE if any_case else 0)
+    except re.error as error:
+        place = "" if error.pos is None else f" at its character {error.pos + 1}"
+        raise ValueError(f"no regular expression ({error.msg}{place}); write one as Python's re takes it") from None
+    except (RecursionError, OverflowError):
+        raise ValueError("a regular expression too large; write a shorter one") from None
     if _explosive(tree, False):
         raise ValueError(
             "a repetition in a repetition, which may take for ever; write one of them possessively, as in (a+)++"
@@ -56,14 +52,22 @@ def compiled(text: str, *, any_case: bool = False) -> re.Pattern[bytes]:
     return pattern
 
 
+def _read(text: bytes, flags: int) -> tuple[re.Pattern[bytes], Any]:
+    """Return a pattern, and what it consists of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a set that may mean something else some day is not our business
+        return re.compile(text, flags), _parser.parse(text, flags)
+
+
 def _degree(tree: Any) -> int:
     """Return the power of a subject's length that the time to search it may grow with."""
-    anchored = len(tree) > 0 and str(tree[0][0]) == "AT" and str(tree[0][1]) in ANCHORS
+    every_line = tree.state.flags & re.MULTILINE  # then ^ ties it to no single place
+    anchored = not every_line and len(tree) > 0 and str(tree[0][0]) == "AT" and str(tree[0][1]) in ANCHORS
     return _repeats(tree) + (not anchored)
 
 
 def _repeats(tree: Any) -> int:
-    """Return how many repetitions without end can be gone back on, one after the other."""
+    """Return how many repetitions without end can be gone back on, one after the other; `\\1` repeats one."""
     count = 0
     for name, value in tree:
         kind = str(name)
@@ -74,7 +78,7 @@ def _repeats(tree: Any) -> int:
         elif kind == "POSSESSIVE_REPEAT":
             count += _repeats(value[2])
         else:
-            count += sum(map(_repeats, _subtrees(value)))
+            count += (kind == "GROUPREF") + sum(map(_repeats, _subtrees(value)))
     return count
 
 
