@@ -234,8 +234,7 @@ class _Parser:
             for each in found:
                 if each.value not in {"request", "response"}:
                     raise WhereError(f"kind {each.value!r}", each.at, "write 'request' or 'response'")
-        texts = tuple(each.value.encode() for each in found)
-        return replace(test, texts=tuple(text.lower() for text in texts) if test.field == "host" else texts)
+        return replace(test, texts=tuple(each.value.encode() for each in found))
 
     def pattern(self, test: Comparison) -> Comparison:
         """Add a regular expression to a test, as plain text if it is no more than that."""

@@ -124,21 +124,23 @@ def test_a_killed_worker_repeats_and_loses_nothing(processes: Processes, tmp_pat
     assert counts["messages_taken"] == counts["output0_delivered"] == len(made)
 
 
+@pytest.mark.parametrize("outcome", ["delivered", "filtered"])
 @pytest.mark.parametrize("died", ["after booking", "after taking", "before releasing"])
-def test_a_worker_killed_between_two_counters_is_made_good(processes: Processes, died: str):
+def test_a_worker_killed_between_two_counters_is_made_good(processes: Processes, died: str, outcome: str):
     """The sums close to the message, wherever it was killed."""
     ring = ring_of(conversation(100))
     half = ring_position(ring, 50)
     counters = Counters(worker_counters(1))
-    counters.set("output0_delivered", 50)
+    counters.set(f"output0_{outcome}", 50)
     if died != "after booking":
         counters.set("messages_taken", 50)
         counters.set("position", half)
     if died == "after taking":
         Consumer(ring).release(half)
-    worker = processes.worker(ring, OutputSpec("null", 0), counters=counters)
+    where = "host == 'elsewhere'" if outcome == "filtered" else None
+    worker = processes.worker(ring, OutputSpec("null", 0, where=where), counters=counters)
     assert worker.end() == 0
-    assert counters["messages_taken"] == counters["output0_delivered"] == 100
+    assert counters["messages_taken"] == counters[f"output0_{outcome}"] == 100
 
 
 def ring_position(ring: Ring, records: int) -> int:

@@ -258,5 +258,6 @@ def test_another_filter_is_applied_and_the_same_one_goes_on_with_what_it_knows()
         assert new[0] == old[0]
         assert new[1][0] == "path == '/c'"
         assert new[1][1] not in {memory for each in before for _where, memory in each}
-    job.change(text + '[[output]]\ntype = "null"\nwhere = "path == \'/b\'"\n')
+    twice = text.replace("'/b'", "'/c'") + '[[output]]\ntype = "null"\nwhere = "path == \'/c\'"\n'
+    job.change(twice)
     assert len({memory for outputs in wanted() for _where, memory in outputs}) == 6, "each has a memory of its own"
