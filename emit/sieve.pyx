@@ -6,11 +6,16 @@ verdict, here and in the worker that goes on where this one was killed; a messag
 
 from libc.stdint cimport uint64_t
 
-from assemble.records cimport REQUEST
+from assemble.records cimport REQUEST, MessageHeader
 from capture.ring cimport Consumer
 from emit.match cimport Matcher
 from emit.verdicts cimport Verdicts
 from emit.walk cimport Item, ends_message, next_item
+
+
+cdef inline uint64_t whole(const MessageHeader* header) noexcept nogil:
+    """Return under which name the verdict on a message in parts is remembered, beside what is known of requests."""
+    return header.id ^ (header.kind * 0xd1342543de82ef95u)
 
 
 cdef class Sieve:
@@ -24,12 +29,15 @@ cdef class Sieve:
     cdef bint wants(self, const Item* item) noexcept nogil:
         """Tell whether a record is wanted; its caller passes it over at once if not."""
         cdef bint wanted
+        cdef uint64_t known
         if item.header.parts > 1 and item.header.part > 0:
-            wanted = self.verdicts.follows(item.header.id, item.header.kind)
+            known = 1                        # its beginning was not seen: for the output to count
+            self.verdicts.recall(whole(item.header), &known)
+            wanted = known != 0
         else:
             wanted = self.judge(item)
             if item.header.parts > 1:
-                self.verdicts.begin(item.header.id, item.header.kind, wanted)
+                self.verdicts.remember(whole(item.header), wanted)
         if not wanted and ends_message(item.header):
             self.filtered += 1
         return wanted

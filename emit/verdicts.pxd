@@ -1,6 +1,6 @@
 """C face of the memory of verdicts."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef enum:
@@ -12,9 +12,7 @@ cdef struct Slot:
 
 cdef struct Page:            # table in emit/verdicts.pyx
     uint64_t count
-    uint64_t id
-    uint64_t under_way
-    uint64_t[5] reserved
+    uint64_t[7] reserved
     Slot[REMEMBERED] slots
 
 
@@ -24,8 +22,6 @@ cdef class Verdicts:
     cdef uint32_t* index                     # owned: freed in __dealloc__; slot + 1 by hash, linear probing; 0: free
     cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil
     cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil
-    cdef void begin(self, uint64_t id, uint8_t kind, bint wanted) noexcept nogil
-    cdef bint follows(self, uint64_t id, uint8_t kind) noexcept nogil
     cdef size_t look(self, uint64_t id) noexcept nogil
     cdef void forget(self, uint64_t id) noexcept nogil
     cdef void enter(self, size_t slot) noexcept nogil

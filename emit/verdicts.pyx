@@ -6,16 +6,14 @@ that goes on where another was killed: the page is an anonymous memory file, han
 The page, all fields 8 bytes, in native byte order:
 
 at 0    count       requests ever remembered; number n is in slot n % REMEMBERED
-at 8    id          of the message in parts that is under way
-at 16   under_way   its kind, and 256 if it is wanted; 0: none is
-at 24   reserved
+at 8    reserved
 at 64   slots       REMEMBERED of them, 16 bytes each: id, known
 """
 
 import os
 from multiprocessing import reduction
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from capture.errors import MirrorError
@@ -34,7 +32,6 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     INDEX_MASK = 2 * REMEMBERED - 1
-    WANTED = 256
 
 globals()["REMEMBERED"] = REMEMBERED
 
@@ -126,16 +123,6 @@ cdef class Verdicts:
         if slot:
             known[0] = self.page.slots[slot - 1].known
         return slot != 0
-
-    cdef void begin(self, uint64_t id, uint8_t kind, bint wanted) noexcept nogil:
-        """Note the verdict on a message in parts, for the parts that follow."""
-        self.page.under_way = 0
-        self.page.id = id
-        self.page.under_way = kind + (<uint64_t>WANTED if wanted else 0)
-
-    cdef bint follows(self, uint64_t id, uint8_t kind) noexcept nogil:
-        """Return the verdict on a further part; one whose beginning was not seen is let through, to be counted."""
-        return self.page.under_way != kind or self.page.id != id
 
     def put(self, uint64_t name, uint64_t known):
         """Note a request."""

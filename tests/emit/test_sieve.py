@@ -208,3 +208,20 @@ def test_a_killed_worker_repeats_with_the_same_verdicts(processes: Processes, tm
     assert counts["messages_taken"] == len(made)
     assert counts["output0_delivered"] + counts["output0_filtered"] == len(made)
     assert abs(counts["output0_filtered"] - len(made) + len(kept)) < 0.1 * len(made), "but for what was being booked"
+
+
+def test_a_successor_knows_the_verdict_on_every_message_in_parts_that_is_in_the_ring():
+    """Of one that is not wanted, the ring is released part by part, while later ones have been judged already."""
+    ring = Ring.create(256 * 1024)
+    producer, consumer, verdicts = Producer(ring), Consumer(ring), Verdicts.create()
+    for record in [
+        *records_of(request(1, bytes(9600), "/out"), 2400),
+        *records_of(request(2, bytes(9600), "/in"), 2400),
+    ]:
+        assert producer.try_put(KIND_MESSAGE, record)
+    assert sieve_of(consumer, "path == '/in'", verdicts).count_messages(0, consumer.head)[0] == 1
+    first = consumer.read(0)
+    assert first is not None
+    after = sieve_of(consumer, "path == '/in'", verdicts)
+    assert after.count_messages(first[2], consumer.head)[0] == 1
+    assert after.take_filtered() == 1
