@@ -98,3 +98,21 @@ def test_a_response_whose_request_was_not_seen_has_nothing_of_it():
     assert holds("not path ~ '^/api'", answer) == [True]
     assert holds("status >= 500 and not path ~ '^/health'", answer) == [True]
     assert holds("status >= 500 and path !~ '^/health'", answer) == [False]
+
+
+@pytest.mark.parametrize(
+    ("where", "verdict"),
+    [
+        ("src == '10.0.0.1'", True), ("src != '10.0.0.1'", False), ("src != '10.0.0.2'", True), ("src", True),
+        ("src in '10.0.0.0/30'", True), ("src in '10.0.0.2/31'", False), ("src in '10.0.0.0/31'", True),
+        ("src in ['::/0', '11.0.0.0/8']", False), ("dst in '192.0.0.0/9'", False),
+        ("dst in '192.168.255.0/29'", True),
+        ("dport == 8080", True), ("dport != 8080", False), ("dport < 8080", False), ("dport <= 8080", True),
+        ("dport > 8079", True), ("dport >= 8081", False), ("dport in [80, 8080]", True), ("sport in [80]", False),
+        ("host == 'SHOP'", True), ("host ~ '^SH'", True), ("method == 'get'", False),
+        ("header('hOST') == 'shop'", True),
+    ],
+)  # fmt: skip
+def test_addresses_numbers_and_case_are_compared_as_documented(where: str, verdict: bool):
+    """Each operator at its edge."""
+    assert holds(where, request(1)) == [verdict]
