@@ -244,7 +244,7 @@ class Tap:
 
     def listen(self) -> None:
         """Begin anew after a hush; what came before it was hushed is nobody's."""
-        while self._handle.next_batch(DISCARDED)[1]:
+        while self.read(DISCARDED)[1]:
             pass
         self._handle.setfilter(self.filter)
         self._forget()

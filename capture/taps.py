@@ -177,8 +177,13 @@ class Taps:
             self._let_go(fd)
 
     def _listen(self, held: Held) -> None:
-        """Begin to read a tap."""
-        held.tap.listen()
+        """Begin to read a tap; one of several lanes was hushed until now."""
+        if self.plan.turns.pages:
+            try:
+                held.tap.listen()
+            except SourceError as error:  # it went down meanwhile; the next look tries again
+                log.warning("%s", error)
+                return
         held.state = State.OPEN
         self.counters.add("interfaces_opened")
         log.info("capturing on %s", held.tap.name)

@@ -319,3 +319,20 @@ def test_a_lane_that_missed_an_order_obeys_the_next_one_with_the_others(world):
     assert [states(each) for each in both] == [[State.OPEN], [State.OPEN]]
     assert [each.counters["order_now"] for each in both] == [2, 2]
     assert not any(each.pending for each in both)
+
+
+def test_an_interface_that_goes_down_while_lanes_join_is_tried_again(world, monkeypatch, caplog):
+    """A cable that is pulled at that moment must not end the capture."""
+    both = lanes(2)
+    down = [True]
+
+    def listen(self: FakeTap) -> None:
+        if down:
+            down.clear()
+            raise SourceError("eth0: The interface went down")
+        self.calls.append("listen")
+
+    monkeypatch.setattr(FakeTap, "listen", listen, raising=False)
+    settle(world, both)
+    assert [states(each) for each in both] == [[State.OPEN], [State.OPEN]]
+    assert caplog.text.count("went down") == 1
