@@ -110,8 +110,8 @@ def addresses(host: str, port: int) -> tuple[tuple[str, int], ...]:
 
 def _possible(text: str, datalink: int) -> bool:
     try:
-        pcapy.compile(datalink, SNAP_BYTES, text, 1, 0)
-    except pcapy.PcapError:
+        check(text, datalink)
+    except ConfigError:
         return False
     return True
 
@@ -121,14 +121,14 @@ def _plain(wanted: Wanted) -> str:
     wholes = _any(_tcp(wanted))
     parts = f"({LATER_FRAGMENT} and ip proto 6) or (ip6 and {EXTENSIONS})"
     near = _either_host(wanted.hosts)
-    kept = [f"{wholes} or {parts}"]
+    kept = [f"({wholes} or {parts})"]
     if near:
         kept.append(near)
     kept += [
         f"not (src host {address} and tcp src port {port}) and not (dst host {address} and tcp dst port {port})"
         for address, port in wanted.exclude[:MOST_ADDRESSES]
     ]
-    text = " and ".join(f"({each})" if at == 0 else each for at, each in enumerate(kept))
+    text = " and ".join(kept)
     if not wanted.decapsulate:
         return text
     tunnels = _any(dict.fromkeys(TUNNELS[each] for each in wanted.decapsulate))
@@ -141,17 +141,12 @@ def _tcp(wanted: Wanted) -> Iterator[str]:
     if not wanted.ports:
         yield "tcp"
         return
-    narrow = wanted.direction != "both" and 0 < len(wanted.ours) <= MOST_ADDRESSES
-    if wanted.responses and not narrow:
-        yield from _ports("", wanted.ports)
+    if wanted.direction == "both" or not 0 < len(wanted.ours) <= MOST_ADDRESSES:
+        yield from _ports("" if wanted.responses else "dst ", wanted.ports)
         return
-    for side, other in (("dst", "src"), ("src", "dst")):
-        if side == "src" and not wanted.responses:
-            return
+    ways = (("dst", "src"), ("src", "dst"))  # where the server is, and where the client: requests, then responses
+    for side, other in ways if wanted.responses else ways[:1]:
         ports = _any(_ports(f"{side} ", wanted.ports))
-        if not narrow:
-            yield f"({ports})"
-            continue
         server, client = _hosts(wanted.ours, side), _hosts(wanted.ours, other)
         near, far = (server, client) if wanted.direction == "inbound" else (client, server)
         yield f"(({ports}) and ({near} or not ({far})))"  # in brackets: to libpcap `and` binds no closer than `or`

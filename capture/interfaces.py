@@ -72,22 +72,23 @@ def own_addresses(proc: Path = Path("/proc")) -> tuple[str, ...]:
     """Return the addresses of this machine, of its loopback too (proc(5), net/fib_trie and if_inet6)."""
     found = set()
     last = ""
-    for line in _lines(proc / "net/fib_trie"):
+    for line in text_of(proc / "net/fib_trie").splitlines():
         words = line.split()
         if words[:1] == ["|--"]:
             last = words[1]
         elif words[:3] == ["/32", "host", "LOCAL"]:
             found.add(last)
-    for line in _lines(proc / "net/if_inet6"):
+    for line in text_of(proc / "net/if_inet6").splitlines():
         found.add(str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))))
     return tuple(sorted(found))
 
 
-def _lines(path: Path) -> list[str]:
+def text_of(path: Path) -> str:
+    """Return what a file of /proc or /sys says; nothing if it is not there, or not told now."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8")
     except OSError:
-        return []  # this kernel has none of these addresses
+        return ""
 
 
 class Missed:
@@ -104,7 +105,7 @@ class Missed:
         """Return how much more it is than the last time; "any" is all of them."""
         names = set(names)
         watched = present().keys() if ANY in names else names
-        now = {name: int(count[0]) for name in watched if (count := _lines(SYS / name / "statistics/rx_missed_errors"))}
+        now = {name: int(count) for name in watched if (count := text_of(SYS / name / "statistics/rx_missed_errors"))}
         more = sum(max(0, count - self._last.get(name, count)) for name, count in now.items())
         self._last = now
         return more

@@ -93,11 +93,14 @@ def account(name: str) -> Account:
 
 
 def may_write(path: Path, user: Account | None) -> bool:
-    """Tell whether a user, or this process, may write a file, or make one in a directory, by its mode."""
+    """Tell whether a user, or this process, may write a file, or make it where it is not yet there, by the modes."""
+    if path.is_dir():
+        return False
+    place = path if path.exists() else path.parent
     if user is None:
-        return os.access(path, os.W_OK)
+        return os.access(place, os.W_OK)
     try:
-        found = path.stat()
+        found = place.stat()
     except OSError:
         return False
     shift = 6 if found.st_uid == user.uid else 3 if found.st_gid in {user.gid, *user.groups} else 0

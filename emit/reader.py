@@ -13,7 +13,7 @@ from capture.child import run_child
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer
 from emit.joining import AT_PARTS, Whole
-from emit.recording import Entry, Reader, merged
+from emit.recording import Entry, Reader, losses, merged
 from emit.records import ReaderSpec
 
 BOOK_EVERY: Final = 1000  # messages
@@ -103,13 +103,10 @@ class Feed:
 
     def book(self) -> None:
         """Show what was done so far."""
-        refused = sum(reader.refused for reader in self.readers)
-        counts = {
+        lost = losses(self.readers)
+        counts = lost | {
             "bytes_read": sum(reader.position for reader in self.readers),
-            "recordings_cut": sum(reader.cut_at is not None for reader in self.readers),
-            "recording_bytes_lost": sum(reader.lost_bytes for reader in self.readers),
-            "records": self.messages + self.further_parts + refused,
-            "records_refused": refused,
+            "records": self.messages + self.further_parts + lost["records_refused"],
             "records_joined": self.further_parts,
             "messages": self.messages,
             "message_bytes": self.message_bytes,

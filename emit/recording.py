@@ -238,6 +238,15 @@ def merged(readers: Sequence[Reader]) -> Iterator[Entry]:
     return heapq.merge(*(reader.entries() for reader in readers), key=itemgetter(0))
 
 
+def losses(readers: Sequence[Reader]) -> dict[str, int]:
+    """Return what of recordings could not be handed on, by the names of the reader's counters."""
+    return {
+        "records_refused": sum(reader.refused for reader in readers),
+        "recordings_cut": sum(reader.cut_at is not None for reader in readers),
+        "recording_bytes_lost": sum(reader.lost_bytes for reader in readers),
+    }
+
+
 def is_recording(path: str) -> bool:
     """Tell whether a file begins as a recording does; what cannot be opened does not."""
     try:

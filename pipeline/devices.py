@@ -17,6 +17,7 @@ from typing import Final
 
 import pcapy
 
+from capture.interfaces import text_of
 from capture.links import ALIASES, OTHERS, SUPPORTED
 
 SIOCETHTOOL: Final = 0x8946
@@ -92,7 +93,7 @@ def _kind(place: Path, asking: socket.socket) -> str:
     """Tell what an interface is, from what the kernel shows of it."""
     if _number(place / "type") == ARPHRD_LOOPBACK:
         return "loopback"
-    declared = dict(line.partition("=")[::2] for line in _text(place / "uevent").splitlines()).get("DEVTYPE", "")
+    declared = dict(line.partition("=")[::2] for line in text_of(place / "uevent").splitlines()).get("DEVTYPE", "")
     if declared:
         return KINDS.get(declared, declared)
     if (place / "device").exists():
@@ -187,15 +188,8 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[max((size + 3) & ~3, 4) :]
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:  # not there, or not told by an interface that is down
-        return ""
-
-
 def _number(path: Path, base: int = 10) -> int | None:
-    text = _text(path).strip()
+    text = text_of(path).strip()
     try:
         return int(text, base)
     except ValueError:

@@ -82,7 +82,8 @@ def _live_input(config: Config, source: LiveInput) -> Iterator[str]:
         yield f"         {_direction(source)}"
     if source.sample < 100:
         yield f"         {source.sample:g}% of the connections, chosen by their addresses and ports"
-    chosen = live.select(config, source)
+    chosen = live.select(config)
+    assert chosen is not None
     for address, port in chosen.exclude:
         yield f"         left out: {write_address(address, port)}, where an output sends to"
     yield f"         filter: {expression(live.wanted(config, source, chosen), datalink(source.interfaces))}"

@@ -14,7 +14,7 @@ from assemble.message import read_message
 from assemble.settings import Settings
 from capture.errors import MirrorError
 from capture.sources import FrameSource, expand
-from emit.recording import Reader, is_recording, merged
+from emit.recording import Reader, is_recording, losses, merged
 from pipeline import ledger, report
 from pipeline.listing import HEADINGS, Flows, json_line, message_line
 from pipeline.terminal import Terminal
@@ -76,12 +76,9 @@ def _recordings(
             message = read_message(entry.record)
             if not ports or message.sport in ports or message.dport in ports:
                 show([message])
-        counts = {
+        counts = losses(readers) | {
             "records": sum(reader.records for reader in readers),
             "records_joined": sum(reader.joined for reader in readers),
-            "records_refused": sum(reader.refused for reader in readers),
-            "recordings_cut": sum(reader.cut_at is not None for reader in readers),
-            "recording_bytes_lost": sum(reader.lost_bytes for reader in readers),
             "messages": messages,
         }
     return ledger.Tally(reader=counts), None

@@ -27,8 +27,11 @@ class Selection:
     exclude: tuple[tuple[str, int], ...]
 
 
-def select(config: Config, source: LiveInput) -> Selection:
-    """Look up what the configuration says in names: this machine's addresses, those of the outputs."""
+def select(config: Config) -> Selection | None:
+    """Look up what a live input says in names: this machine's addresses, those of the outputs; None without one."""
+    source = config.input
+    if not isinstance(source, LiveInput):
+        return None
     ours = () if source.direction == "both" else source.hosts or own_addresses()
     exclude = {each for output in config.output for each in _ends(output)}
     return Selection(source.ports, source.hosts, source.direction, ours, tuple(sorted(exclude)))
@@ -46,27 +49,22 @@ def wanted(config: Config, source: LiveInput, chosen: Selection) -> Wanted:
     )
 
 
-def plans(config: Config, source: LiveInput, count: int) -> Iterator[LivePlan]:
+def plans(config: Config, source: LiveInput, chosen: Selection, count: int) -> Iterator[LivePlan]:
     """Yield one plan for each capture process; several share the interfaces."""
-    chosen = wanted(config, source, select(config, source))
     manner = Manner(
         snap_bytes=source.snap_length, buffer_bytes=source.buffer, timeout_ms=max(1, round(source.timeout * 1000)),
         promiscuous=source.promiscuous,
     )  # fmt: skip
     pages = tuple(Counters(PAGE) for _lane in range(count)) if count > 1 else ()
     for lane in range(count):
-        yield LivePlan(source.interfaces, manner, chosen, Turns(pages, lane))
+        yield LivePlan(source.interfaces, manner, wanted(config, source, chosen), Turns(pages, lane))
 
 
-def capture_order(config: Config, source: LiveInput) -> dict[str, Any]:
+def capture_order(source: LiveInput, chosen: Selection) -> dict[str, Any]:
     """Return what the captures of a running job are told on a reload."""
-    chosen = wanted(config, source, select(config, source))
-    return {
-        "interfaces": source.interfaces, "ports": chosen.ports, "hosts": chosen.hosts, "direction": chosen.direction,
-        "ours": chosen.ours, "exclude": chosen.exclude, "filter": chosen.filter,
-    }  # fmt: skip
+    return {**vars(chosen), "interfaces": source.interfaces, "filter": source.filter}
 
 
-def assemble_order(config: Config, source: LiveInput) -> dict[str, Any]:
+def assemble_order(source: LiveInput, chosen: Selection) -> dict[str, Any]:
     """Return what the assemblers of a running job are told on a reload."""
-    return {**vars(select(config, source)), "sample": source.sample}
+    return {**vars(chosen), "sample": source.sample}

@@ -17,13 +17,11 @@ from typing import Final
 
 import pcapy
 
+from capture.interfaces import FANOUT_BY_FLOW, FANOUT_NEW, PACKET_FANOUT, SOL_PACKET, text_of
 from capture.privileges import Capability, effective, permitted
 
 TIME_ERROR: Final = 5  # of adjtimex(2): the clock is not synchronised
 TIMEX_BYTES: Final = 208  # struct timex
-SOL_PACKET: Final = 263
-PACKET_FANOUT: Final = 18
-FANOUT_OF_ITS_OWN: Final = 0x8000 | 0x2000  # by flow, defragmented, under a number that nobody has (packet(7))
 ETH_P_LOOPBACK: Final = 0x0060  # a protocol that nothing sends: the attempt is given no frame
 V1: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 V2: Final = ("memory.max", "memory.current", "inactive_file")
@@ -83,7 +81,7 @@ def _may_capture() -> bool:
 
 def _available(root: Path) -> int | None:
     """Return MemAvailable of proc(5)."""
-    for line in _text(root / "proc/meminfo").splitlines():
+    for line in text_of(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
@@ -93,7 +91,7 @@ def _limit(root: Path) -> int | None:
     """Return what the narrowest control group above this process leaves, version 2 or 1; None if there is no limit."""
     tops = {V2: root / "sys/fs/cgroup", V1: root / "sys/fs/cgroup/memory"}
     groups = list(tops.items())
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers or "memory" in controllers.split(","):
             files = V1 if controllers else V2
@@ -107,7 +105,7 @@ def _left(place: Path, limit: str, usage: str, spare: str) -> int | None:
     most = _line(place / limit) or ""
     if not most.isdigit() or int(most) >= 2**60:
         return None
-    stat = dict(line.partition(" ")[::2] for line in _text(place / "memory.stat").splitlines())
+    stat = dict(line.partition(" ")[::2] for line in text_of(place / "memory.stat").splitlines())
     used = int(_line(place / usage) or 0) - int(stat.get(spare, 0))
     return max(0, int(most) - max(0, used))
 
@@ -118,7 +116,7 @@ def _fanout() -> bool | None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_LOOPBACK)) as trying:
             trying.bind(("lo", ETH_P_LOOPBACK))
             try:
-                trying.setsockopt(SOL_PACKET, PACKET_FANOUT, struct.pack("I", FANOUT_OF_ITS_OWN << 16))
+                trying.setsockopt(SOL_PACKET, PACKET_FANOUT, struct.pack("I", (FANOUT_BY_FLOW | FANOUT_NEW) << 16))
             except OSError as error:
                 return False if error.errno == errno.ENOPROTOOPT else None
     except OSError:
@@ -155,11 +153,4 @@ def _synchronised() -> bool | None:
 
 
 def _line(path: Path) -> str | None:
-    return _text(path).strip() or None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    return text_of(path).strip() or None

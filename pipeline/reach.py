@@ -3,13 +3,12 @@
 In: a `Config`.  Out: what is wrong with them, in words.  Invariant: nothing is sent and nothing is written.
 """
 
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from capture.errors import ConfigError
-from capture.privileges import account
+from capture.privileges import account, may_write
 from pipeline.config import Config, FileOutput, LiveInput, Output, TcpOutput
 from pipeline.values import read_address
 
@@ -50,7 +49,7 @@ def _file(what: str, at: int, path: Path) -> Named:
     target = path if path.exists() else path.parent
     if not target.exists():
         return Named(what, str(path), f"{target}: no such directory", f"mkdir -p {target}")
-    if path.is_dir() or not os.access(target, os.W_OK):
+    if not may_write(path, None):
         return Named(what, str(path), f"{target}: cannot be written", f"output.{at}.path: write another file")
     return Named(what, f"file {path}")
 

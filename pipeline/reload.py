@@ -6,7 +6,8 @@ and lines that say what was applied and what needs a restart.  Invariant: a conf
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +19,11 @@ from capture.errors import MirrorError
 from capture.filters import expression
 from capture.interfaces import check_names, datalink
 from capture.privileges import account, may_write
+from emit.succession import Ended
 from pipeline import live, stages
 from pipeline.config import Config, FileOutput, LiveInput
 from pipeline.supervisor import Supervisor
-from pipeline.wiring import Wiring
+from pipeline.wiring import Stage, Wiring
 
 LIVE: Final = ("interfaces", "ports", "hosts", "direction", "filter", "sample")
 """Keys of a live input that can be changed while it runs."""
@@ -42,7 +44,7 @@ class Reloader:
         self.wiring = wiring
         self.supervisor = supervisor
         self.level = level
-        self.selected = _selection(config)
+        self.selected = wiring.selection
         self.excluded = () if self.selected is None else self.selected.exclude
 
     def reload(self) -> tuple[list[str], int]:
@@ -72,8 +74,8 @@ class Reloader:
 
     def _apply(self, new: Config) -> Iterator[str]:
         now = self.config
-        changed, selected_now = list(_differences(now, new)), _selection(now)
-        if selected_now != self.selected:  # what names stand for, or this machine's own
+        changed = list(_differences(now, new))
+        if live.select(now) != self.selected:  # what names stand for, or this machine's own
             changed.append(ADDRESSES)
         if not changed:
             return iter(["nothing has changed"])
@@ -82,7 +84,8 @@ class Reloader:
         selectable = {ADDRESSES, *(f"input.{key}" for key in LIVE if isinstance(new.input, LiveInput))}
         selected = [key for key in changed if key in selectable]
         outputs = "output" in changed
-        _check(new)
+        chosen = live.select(new)
+        _check(new, chosen)
         source: LiveInput | None = None
         force = now.model_copy(update={"output": new.output})
         if isinstance(now.input, LiveInput) and isinstance(new.input, LiveInput):
@@ -91,20 +94,20 @@ class Reloader:
         if outputs:
             self._succeed(force)
         self.config = force
-        if source is not None and (selected or outputs):
-            self._order(force, source)
+        if source is not None and chosen is not None and (selected or outputs):
+            self._order(source, chosen)
         return _say([*selected, *(["output"] if outputs else [])], changed)
 
-    def _order(self, config: Config, source: LiveInput) -> None:
+    def _order(self, source: LiveInput, chosen: live.Selection) -> None:
         """Tell captures and assemblers; what was sent to once stays left out, as something may be on its way still."""
-        self.selected = live.select(config, source)
-        self.excluded = tuple(sorted({*self.excluded, *self.selected.exclude}))
-        kept = {"exclude": self.excluded}
+        self.selected = chosen
+        self.excluded = tuple(sorted({*self.excluded, *chosen.exclude}))
+        told = replace(chosen, exclude=self.excluded)
         for stage in self.wiring.stages:
             if isinstance(stage.spec, capture.process.CaptureSpec) and stage.spec.live is not None:
-                stage.spec.live.orders.give(live.capture_order(config, source) | kept)
+                stage.spec.live.orders.give(live.capture_order(source, told))
             elif isinstance(stage.spec, assemble.process.AssembleSpec) and stage.spec.orders is not None:
-                stage.spec.orders.give(live.assemble_order(config, source) | kept)
+                stage.spec.orders.give(live.assemble_order(source, told))
 
     def _succeed(self, config: Config) -> None:
         """Start other workers; they take over once captures leave out what these send to."""
@@ -112,34 +115,27 @@ class Reloader:
         rings = [stage.reads[0] for stage in workers]
         before = self.config.output
 
+        def make(after: Sequence[Ended]) -> list[Stage]:
+            return stages.workers(config, self.level, rings, after, workers)
+
         def failed() -> None:
             self.config = self.config.model_copy(update={"output": before})
-            self.selected = _selection(self.config)
+            self.selected = live.select(self.config)
 
-        make = lambda after: stages.workers(config, self.level, rings, after, workers)  # noqa: E731
         self.supervisor.succeed(make, stages.labels(config), lambda: self._obeyed, failed)
 
 
-def _selection(config: Config) -> live.Selection | None:
-    return live.select(config, config.input) if isinstance(config.input, LiveInput) else None
-
-
-def _check(config: Config) -> None:
+def _check(config: Config, chosen: live.Selection | None) -> None:
     """Find out before anything is changed what would be an error at the start: interfaces, filters, files."""
     source = config.input
     user = None
-    if isinstance(source, LiveInput):
+    if isinstance(source, LiveInput) and chosen is not None:
         check_names(source.interfaces)
-        expression(live.wanted(config, source, live.select(config, source)), datalink(source.interfaces))
+        expression(live.wanted(config, source, chosen), datalink(source.interfaces))
         user = account(source.user) if source.user is not None and os.geteuid() == 0 else None
     for at, output in enumerate(config.output):
-        if isinstance(output, FileOutput):
-            path = Path(output.path)
-            place = path if path.exists() else path.parent
-            if path.is_dir() or not may_write(place, user):
-                raise MirrorError(
-                    f"output.{at}.path: {output.path} cannot be written{f' by {user.name}' if user else ''}"
-                )
+        if isinstance(output, FileOutput) and not may_write(Path(output.path), user):
+            raise MirrorError(f"output.{at}.path: {output.path} cannot be written{f' by {user.name}' if user else ''}")
 
 
 def _differences(now: Config, new: Config) -> Iterator[str]:

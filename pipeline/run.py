@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +73,7 @@ def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
         stack.callback(telling.terminal.status, "")
         if origin is not None:
             reloader = Reloader(origin.load, config, wiring, supervisor, level)
-            reload = lambda: service.reloading(reloader.reload)  # noqa: E731
+            reload = partial(service.reloading, reloader.reload)
             hearing = Hearing(supervisor, reload, lambda: reloader.settled, origin.path)
             stack.callback(hearing.close)
             watch.tasks.append(hearing.attend)

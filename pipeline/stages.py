@@ -57,7 +57,8 @@ def wire(config: Config, level: int) -> Wiring:
     count = lanes(config)
     rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(count * config.workers.count)}
     messages = tuple(rings.values())
-    stages = workers(config, level, messages)
+    stages = _workers(config, level, messages)
+    selection = live.select(config)
     if isinstance(config.input, TcpInput):
         stages.append(_receiver(config.input, level, messages))
     elif isinstance(config.input, FileInput):
@@ -65,20 +66,25 @@ def wire(config: Config, level: int) -> Wiring:
     else:
         names = [f" {lane}" for lane in range(count)] if count > 1 else [""]
         frames = {f"frame ring{name}": Ring.create(config.ring.frames) for name in names}
-        chosen = settings(config, config.input)
+        chosen = settings(config, config.input, selection)
         stages += _assemblers(names, level, chosen, tuple(frames.values()), messages)
-        stages += _captures(config, level, chosen, tuple(frames.values()))
+        stages += _captures(config, level, chosen, selection, tuple(frames.values()))
         rings = frames | rings
-    return Wiring(confine(config, stages), rings, labels(config))
+    return Wiring(confine(config, stages), rings, labels(config), selection)
 
 
 def workers(
-    config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = (), before: Sequence[Stage] = ()
+    config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended], before: Sequence[Stage]
 ) -> list[Stage]:
     """Return one worker for each message ring; `before` read the rings until now, `after` are their ends."""
+    return confine(config, _workers(config, level, rings, after, before))
+
+
+def _workers(
+    config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = (), before: Sequence[Stage] = ()
+) -> list[Stage]:
     listed = enumerate(zip_longest(rings, after, before))
-    made = [_worker(config, level, at, len(rings), ring, ended, old) for at, (ring, ended, old) in listed]
-    return confine(config, made)
+    return [_worker(config, level, at, len(rings), ring, ended, old) for at, (ring, ended, old) in listed]
 
 
 def labels(config: Config) -> tuple[str, ...]:
@@ -154,7 +160,7 @@ def _assembler(name: str, level: int, chosen: Settings, ring: Ring, outputs: tup
     return Stage(name, assemble.process.main, spec, events, counters, writes=outputs, reads=(ring,))
 
 
-def settings(config: Config, source: PcapInput | LiveInput) -> Settings:
+def settings(config: Config, source: PcapInput | LiveInput, selection: live.Selection | None) -> Settings:
     """Translate the [assemble] table, and what of [input] is its business, for the assembler."""
     table = config.assemble
     chosen = Settings(
@@ -164,23 +170,27 @@ def settings(config: Config, source: PcapInput | LiveInput) -> Settings:
         max_message=table.max_message, memory=table.memory,
         separate=table.separate, checksums=table.checksums,
     )  # fmt: skip
-    return replace(chosen, **live.assemble_order(config, source)) if isinstance(source, LiveInput) else chosen
+    if isinstance(source, LiveInput) and selection is not None:
+        return replace(chosen, **live.assemble_order(source, selection))
+    return chosen
 
 
-def _captures(config: Config, level: int, chosen: Settings, rings: tuple[Ring, ...]) -> list[Stage]:
+def _captures(
+    config: Config, level: int, chosen: Settings, selection: live.Selection | None, rings: tuple[Ring, ...]
+) -> list[Stage]:
     """Return one capture for each ring where the kernel splits the flows, else one for them all."""
-    source, several = config.input, len(rings) > 1
-    assert isinstance(source, PcapInput | LiveInput)
-    if isinstance(source, PcapInput):
-        route = FlowRoute(chosen, len(rings)) if several else None
-        common = {"paths": expand(source.path), "bpf": source.filter}
-        return [_capture(config, "capture", level, rings, route=route, **common)]
-    if several and by_kernel(config):
-        plans = enumerate(live.plans(config, source, len(rings)))
-        return [_capture(config, f"capture {at}", level, rings[at : at + 1], live=plan) for at, plan in plans]
-    route = FlowRoute(chosen, len(rings)) if several else None
-    plan = next(live.plans(config, source, 1))
-    return [_capture(config, "capture", level, rings, route=route, live=plan)]
+    source, split = config.input, len(rings) > 1
+    if isinstance(source, LiveInput) and selection is not None:
+        plans = live.plans(config, source, selection, len(rings) if by_kernel(config) else 1)
+        if split and by_kernel(config):
+            return [
+                _capture(config, f"capture {at}", level, rings[at : at + 1], live=plan) for at, plan in enumerate(plans)
+            ]
+        given: dict[str, Any] = {"live": next(plans)}
+    else:
+        assert isinstance(source, PcapInput)
+        given = {"paths": expand(source.path), "bpf": source.filter}
+    return [_capture(config, "capture", level, rings, route=FlowRoute(chosen, len(rings)) if split else None, **given)]
 
 
 def _capture(

@@ -13,6 +13,7 @@ from capture.counters import Counters
 from capture.privileges import Rights
 from capture.ring import Ring
 from pipeline.ledger import Counts, Delivery, Tally, total
+from pipeline.live import Selection
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Wiring:
     stages: list[Stage]
     rings: dict[str, Ring]
     outputs: tuple[str, ...]
+    selection: Selection | None = None  # what was looked up for a live input
     succeeded: list[Delivery] = field(default_factory=list)  # what earlier workers counted, which have ended
     leaving: tuple[list[Stage], tuple[str, ...]] | None = None  # workers that are being succeeded, and their outputs
 

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from capture.errors import ConfigError
-from capture.privileges import Capability, Rights, account, confined, effective, permitted
+from capture.privileges import Account, Capability, Rights, account, confined, effective, may_write, permitted
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="gives up rights, which only root has")
 DEADLINE_S = 30.0
@@ -163,3 +163,25 @@ def test_what_is_permitted_and_not_in_force_is_taken_up():
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+def test_who_may_write_a_file_is_told_by_its_mode_or_that_of_its_directory(tmp_path):
+    """A reload as root would find out too late that the user it works for may not."""
+    somebody = Account("somebody", 4321, 4321, (4321, 5432))
+    directory, file = tmp_path / "d", tmp_path / "d" / "f"
+    directory.mkdir()
+    for mode, gid, expected in ((0o755, 0, False), (0o777, 0, True), (0o775, 5432, True), (0o765, 5432, False)):
+        if os.geteuid() == 0:
+            os.chown(directory, 0, gid)
+        elif gid:
+            continue
+        directory.chmod(mode)
+        assert may_write(file, somebody) == expected
+    directory.chmod(0o755)
+    file.touch()
+    for mode, expected in ((0o644, False), (0o666, True)):
+        file.chmod(mode)
+        assert may_write(file, somebody) == expected
+    assert may_write(file, None)
+    assert not may_write(directory, None), "a directory is no file"
+    assert not may_write(directory / "no" / "f", somebody)

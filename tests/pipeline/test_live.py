@@ -2,6 +2,7 @@
 
 import pytest
 
+from capture.taps import LivePlan
 from pipeline import live
 from pipeline.config import Config, LiveInput
 from pipeline.settings import parse
@@ -39,9 +40,22 @@ def configured(text: str = TEXT) -> tuple[Config, LiveInput]:
     return config, config.input
 
 
+def selected(config: Config) -> live.Selection:
+    """What it says in names, looked up."""
+    chosen = live.select(config)
+    assert chosen is not None
+    return chosen
+
+
+def planned(lanes: int) -> list[LivePlan]:
+    """The plans of so many captures."""
+    config, source = configured()
+    return list(live.plans(config, source, selected(config), lanes))
+
+
 def test_every_key_arrives_at_the_captures():
     """A key that is accepted and not obeyed is worse than an unknown one."""
-    (plan,) = live.plans(*configured(), 1)
+    (plan,) = planned(1)
     assert plan.interfaces == ("eth0", "veth*")
     assert plan.turns.pages == ()
     assert (plan.manner.snap_bytes, plan.manner.buffer_bytes, plan.manner.timeout_ms) == (1600, 2 << 20, 50)
@@ -54,25 +68,25 @@ def test_every_key_arrives_at_the_captures():
 def test_where_outputs_send_to_is_left_out_by_both():
     """On a watched port of this host it would come back as new traffic, and be sent again."""
     config, source = configured()
-    (plan,) = live.plans(config, source, 1)
+    (plan,) = planned(1)
     assert plan.wanted.exclude == (("127.0.0.1", 8080), ("::1", 9))
-    assert live.assemble_order(config, source)["exclude"] == plan.wanted.exclude
+    assert live.assemble_order(source, selected(config))["exclude"] == plan.wanted.exclude
 
 
 def test_a_direction_is_seen_from_the_hosts_or_else_from_this_machine():
     """Whoever mirrors a virtual address names it; whoever names nothing means the machine."""
-    config, source = configured()
-    assert live.select(config, source).ours == ("10.0.0.0/8", "2001:db8::1/128")
-    config, source = configured(TEXT.replace('hosts = ["10.1.2.3/8", "2001:db8::1"]\n', ""))
-    assert "127.0.0.1" in live.select(config, source).ours
-    config, source = configured(TEXT.replace('direction = "inbound"\n', ""))
-    assert live.select(config, source).ours == ()
+    config, _source = configured()
+    assert selected(config).ours == ("10.0.0.0/8", "2001:db8::1/128")
+    config, _source = configured(TEXT.replace('hosts = ["10.1.2.3/8", "2001:db8::1"]\n', ""))
+    assert "127.0.0.1" in selected(config).ours
+    config, _source = configured(TEXT.replace('direction = "inbound"\n', ""))
+    assert selected(config).ours == ()
 
 
 def test_captures_and_assemblers_are_ordered_the_same():
     """What one lets through and the other refuses is lost, or work for nothing."""
     config, source = configured()
-    capture, assembler = live.capture_order(config, source), live.assemble_order(config, source)
+    capture, assembler = live.capture_order(source, selected(config)), live.assemble_order(source, selected(config))
     shared = {"ports", "hosts", "direction", "ours", "exclude"}
     assert {key: capture[key] for key in shared} == {key: assembler[key] for key in shared}
     assert set(capture) == shared | {"interfaces", "filter"}
@@ -82,7 +96,7 @@ def test_captures_and_assemblers_are_ordered_the_same():
 
 def test_lanes_open_interfaces_in_turn():
     """Each sees the pages of all, and writes its own."""
-    plans = list(live.plans(*configured(), 3))
+    plans = planned(3)
     assert [plan.turns.lane for plan in plans] == [0, 1, 2]
     assert [len(plan.turns.pages) for plan in plans] == [3, 3, 3]
     assert len({plan.turns.pages for plan in plans}) == 1
