@@ -28,6 +28,7 @@ class Tally:
     filtered: int = 0
     dropped: int = 0
     undelivered: int = 0
+    responses: int = 0
     owed: int = 0  # released from the ring before their outcome was known (policy "drop")
 
     def book(self, released: int) -> dict[str, int]:
@@ -103,6 +104,9 @@ class Output(abc.ABC):
     def deadline(self) -> float | None:
         """Return when `pump` has something to do even if no record comes, on the monotonic clock."""
         return None
+
+    def let_no_other(self) -> None:  # noqa: B027  # most are repeated without harm
+        """Before a successor goes on: give what is under way an outcome, if it must not be done twice."""
 
     def leave(self) -> None:
         """Close, and give up what has left the ring and has no outcome yet: no successor can send it again."""

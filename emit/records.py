@@ -1,7 +1,7 @@
 """What the processes of this package are started with, and what they count.
 
 In: nothing.  Out: frozen specifications of plain values, and the names of the counters.
-Invariant of the counters, per output: messages_taken = delivered + filtered + dropped + undelivered.
+Invariant of the counters, per output: messages_taken = the sum of its OUTCOMES.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from typing import Final, Literal
 from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
+from emit.pace import Pace
 from emit.succession import Ended, Flag
 from emit.verdicts import Verdicts
 
@@ -23,12 +24,22 @@ OUTPUT_COUNTERS: Final = (
     "filtered",  # messages that its `where` does not want
     "dropped",  # messages passed over because the output could not keep up (policy "drop")
     "undelivered",  # messages given up: the far side failed for good, or the message's beginning is lost
+    "responses",  # original responses at an output that sends requests only
     "chunks",  # chunks acknowledged, or blocks written
     "resent",  # chunks sent again on a new connection
     "reconnects",  # connections opened after the first
+    "failed_unreachable",  # requests to a target that there was no connection to
+    "failed_timeout",  # whose answer did not come, or did not end, in time
+    "failed_reset",  # whose connection was closed or reset before the answer was whole
+    "failed_garbage",  # that something answered which is not HTTP/1
+    "failed_incomplete",  # that were not captured whole, and are not sent
+    "failed_left",  # that were under way when the worker was told to leave
+    "copies_failed",  # second and further copies of a request that were not answered
+    "retried",  # requests sent once more
+    "connections",  # opened to the target
 )
 
-OUTCOMES: Final = ("delivered", "filtered", "dropped", "undelivered")
+OUTCOMES: Final = ("delivered", "filtered", "dropped", "undelivered", "responses")
 """Of which every message has one at each output."""
 
 RECEIVER_COUNTERS: Final = (
@@ -71,12 +82,51 @@ def worker_counters(n_outputs: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """How a target with TLS is spoken to; paths name PEM files."""
+
+    server_name: str
+    verify: bool = True
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSpec:
+    """A target as the replaying output needs to know it."""
+
+    host: str
+    port: int
+    base: str = ""  # path put before every target
+    authority: str | None = None  # put in place of the captured Host; None: it stays
+    pooled: bool = False  # connections are shared by captured connections
+    connections: int = 256
+    pace: Pace = field(default_factory=Pace.create, repr=False, compare=False)
+    multiply: int = 1
+    copy_header: str | None = None
+    copy_parameter: str | None = None
+    connect_timeout_s: float = 5.0
+    timeout_s: float = 30.0  # of silence
+    longest_s: float = 300.0  # from sending to the last byte of the answer
+    idle_s: float = 60.0
+    retry_s: float = 15.0  # without any connection, before requests are given up
+    retries: int = 0
+    queue_bytes: int = 64 * 1024 * 1024
+    redirects: int = 0
+    target_cookies: bool = False
+    answers: bool = False
+    max_answer: int = 64 * 1024 * 1024
+    tls: TlsSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSpec:
     """One output as a worker needs to know it."""
 
-    type: Literal["tcp", "file", "stdout", "null"]
+    type: Literal["tcp", "http", "file", "stdout", "null"]
     index: int
-    address: str | None = None  # tcp: "host:port" or "[v6]:port"
+    address: str | None = None  # tcp: "host:port" or "[v6]:port"; http: the URL
     path: str | None = None  # file
     format: Literal["jsonl", "recording"] = "jsonl"
     compression: Literal["none", "gzip", "zstd"] = "none"
@@ -94,6 +144,7 @@ class OutputSpec:
     flush_s: float = 0.05
     where: str | None = None  # which messages it wants; None: all
     verdicts: Verdicts | None = field(default=None, repr=False, compare=False)  # outlives the worker
+    http: HttpSpec | None = None
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from capture.errors import DeliveryError
 from capture.ring import Consumer
 from emit.blockout import BlockOutput
 from emit.file import FileOutput
+from emit.http import HttpOutput
 from emit.null import NullOutput
 from emit.output import Output
 from emit.records import OUTCOMES, OutputSpec, WorkerSpec
@@ -31,6 +32,7 @@ LEAVE_S: Final = 2.0
 
 OUTPUTS: Final[dict[str, type[Output]]] = {
     "tcp": TcpOutput,
+    "http": HttpOutput,
     "file": FileOutput,
     "stdout": StdoutOutput,
     "null": NullOutput,
@@ -120,6 +122,8 @@ class Worker:
         while time.monotonic() < until_s and not all(output.done(head) for output in self.outputs):
             self.pump(head, time.monotonic())
             self.poll({fd: events for each in self.outputs for fd, events in each.descriptors().items()}, NAP_MS)
+        for output in self.outputs:
+            output.let_no_other()
         self.release(head)
         for output in self.outputs:
             output.leave()

@@ -5,6 +5,7 @@ Invariant: a `Config` that exists has passed every check that needs no file, no 
 """
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -12,13 +13,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from assemble.settings import TUNNELS
 from emit.where import parse
-from pipeline.values import read_address, read_duration_s, read_size_bytes
+from pipeline.values import read_address, read_duration_s, read_size_bytes, read_url
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
 MOST_LANES: Final = 64
 LONGEST_SNAP: Final = 262_144
 LARGEST_FRAME: Final = LONGEST_SNAP + 64  # and the frame's entry in the ring
+
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def _as_tuple(value: object) -> object:
@@ -36,6 +40,29 @@ def _check_address(value: str) -> str:
 def _check_target(value: str) -> str:
     if read_address(value)[1] == 0:
         raise ValueError("port 0 cannot be connected to; write the receiver's port")
+    return value
+
+
+def _check_url(value: str) -> str:
+    read_url(value)
+    return value
+
+
+def _check_host(value: str) -> str:
+    if not value or not value.isprintable() or " " in value:
+        raise ValueError('write "target", "captured", or the value of the header')
+    return value
+
+
+def _check_token(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("write letters, digits and - _ . only")
+    return value
+
+
+def _check_method(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError('write a method, like "GET"; they are compared with upper and lower case')
     return value
 
 
@@ -71,6 +98,7 @@ SomeText = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
+Method = Annotated[str, AfterValidator(_check_method)]
 Network = Annotated[str, AfterValidator(_check_network)]
 Interface = Annotated[SomeText, AfterValidator(_check_interface)]
 Lanes = Annotated[int | Literal["auto"], BeforeValidator(_check_lanes)]
@@ -282,6 +310,83 @@ class StdoutOutput(AnyOutput):
     format: Literal["jsonl"] = Field(default="jsonl", description="jsonl: one JSON object per line")
 
 
+class HttpOutput(AnyOutput):
+    """A server that is sent every request as it was captured: replay."""
+
+    type: Literal["http"] = Field(description="send the requests to a server, and take its answers")
+    address: Annotated[str, AfterValidator(_check_url)] = Field(
+        description="http:// or https://, host, port, and a path that is put before every target",
+        examples=["http://127.0.0.1:8080"],
+    )
+    mode: Literal["session", "pool"] = Field(
+        default="session",
+        description="session: a connection for each captured one; pool: shared ones, each captured one still in order",
+    )
+    connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=256, description="most connections to the target at the same time, of each worker"
+    )
+    host: Annotated[str, AfterValidator(_check_host)] = Field(
+        default="target", description="Host header: target (host and port of the address), captured, or a name"
+    )
+    methods: Annotated[tuple[Method, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+        default=(), description="only requests with these methods are sent, others count as filtered; empty: all"
+    )
+    speed: Annotated[float, Field(ge=0.1, le=1000)] | Literal["max"] = Field(
+        default="max",
+        description="max: as fast as the target answers; or the captured timing, so many times as fast",
+    )
+    rate: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        default=None, description="requests per second, instead of a speed; of all workers together", examples=[500]
+    )
+    ramp: Seconds = Field(default=0.0, description="speed or rate rise from 0 to their value over this time")
+    multiply: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="each request is sent so many times, each captured connection becomes so many"
+    )
+    copy_header: Annotated[str, AfterValidator(_check_token)] | None = Field(
+        default=None, description="copies have this header, with their number from 2 on", examples=["X-Copy"]
+    )
+    copy_parameter: Annotated[str, AfterValidator(_check_token)] | None = Field(
+        default=None, description="copies have this query parameter, with their number from 2 on", examples=["copy"]
+    )
+    connect_timeout: SomeSeconds = Field(default=5.0, description="for one attempt to connect, TLS included")
+    timeout: SomeSeconds = Field(default=30.0, description="how long the target may be silent before its answer ends")
+    longest: SomeSeconds = Field(default=300.0, description="from sending a request to the last byte of its answer")
+    idle_timeout: SomeSeconds = Field(default=60.0, description="a connection without requests is closed after this")
+    retry: Seconds = Field(
+        default=15.0, description="without any connection for so long, requests are given up until there is one again"
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=0, description="how often a failed request is sent again, if its method is idempotent (RFC 9110 9.2.2)"
+    )
+    queue: Annotated[Size, Field(ge=2**16)] = Field(
+        default=64 * 2**20, description="most bytes of requests taken and not answered, of each worker"
+    )
+    redirects: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=0, description="most redirects to the same target that are followed; 0: they are answers like others"
+    )
+    cookies: Literal["captured", "target"] = Field(
+        default="captured",
+        description="target: cookies that it sets take the place of captured ones, for each captured connection",
+    )
+    answers: bool = Field(default=False, description="true: all other outputs get the answers, as replayed messages")
+    max_answer: Annotated[Size, Field(ge=1024, lt=2**32)] = Field(
+        default=64 * 2**20, description="longest answer kept whole for that; of longer ones the rest is missing"
+    )
+    verify: bool = Field(default=True, description="false: any certificate of the target will do")
+    ca: SomeText | None = Field(
+        default=None, description="certificates to trust, PEM, instead of the system's", examples=["ca.pem"]
+    )
+    server_name: SomeText | None = Field(
+        default=None, description="name in SNI and in the certificate; the address's host", examples=["shop.example"]
+    )
+    certificate: SomeText | None = Field(
+        default=None, description="our own certificate, if the target asks for one, PEM", examples=["client.pem"]
+    )
+    key: SomeText | None = Field(
+        default=None, description="its key, if it is not in the same file", examples=["client.key"]
+    )
+
+
 class NullOutput(AnyOutput):
     """Counts messages and forgets them."""
 
@@ -289,9 +394,9 @@ class NullOutput(AnyOutput):
 
 
 Input = Annotated[PcapInput | LiveInput | TcpInput | FileInput, Field(discriminator="type")]
-Output = Annotated[TcpOutput | FileOutput | StdoutOutput | NullOutput, Field(discriminator="type")]
+Output = Annotated[TcpOutput | HttpOutput | FileOutput | StdoutOutput | NullOutput, Field(discriminator="type")]
 INPUTS: Final[tuple[type[Table], ...]] = (PcapInput, LiveInput, TcpInput, FileInput)
-OUTPUTS: Final[tuple[type[Table], ...]] = (TcpOutput, FileOutput, StdoutOutput, NullOutput)
+OUTPUTS: Final[tuple[type[Table], ...]] = (TcpOutput, HttpOutput, FileOutput, StdoutOutput, NullOutput)
 
 
 class Config(Table):
@@ -329,6 +434,31 @@ def check_combinations(config: Config) -> None:
         _check_frame_ring(config)
     _check_writers(config)
     _check_formats(config)
+    _check_replay(config)
+
+
+def _check_replay(config: Config) -> None:
+    for at, output in enumerate(config.output):
+        if not isinstance(output, HttpOutput):
+            continue
+        if output.rate is not None and "speed" in output.model_fields_set:
+            raise CombinationError(f"output.{at}.rate", output.rate, "speed is given too: write one of them")
+        if output.ramp and output.rate is None and output.speed == "max":
+            raise CombinationError(f"output.{at}.ramp", output.ramp, "it needs a speed that is a number, or a rate")
+        if output.key is not None and output.certificate is None:
+            raise CombinationError(f"output.{at}.key", output.key, "it needs a certificate")
+        if not read_url(output.address).tls:
+            _check_no_tls(at, output)
+        for name in ("copy_header", "copy_parameter"):
+            if name in output.model_fields_set and output.multiply == 1:
+                raise CombinationError(f"output.{at}.{name}", getattr(output, name), "it needs multiply")
+
+
+def _check_no_tls(at: int, output: HttpOutput) -> None:
+    for name in ("verify", "ca", "server_name", "certificate", "key"):
+        if name in output.model_fields_set:
+            advice = "the address has no TLS: write https://, or leave this key out"
+            raise CombinationError(f"output.{at}.{name}", getattr(output, name), advice)
 
 
 def _check_formats(config: Config) -> None:

@@ -15,6 +15,7 @@ from pipeline.config import (
     Config,
     FileInput,
     FileOutput,
+    HttpOutput,
     LiveInput,
     Output,
     PcapInput,
@@ -139,11 +140,35 @@ def _output(output: Output) -> str:
             f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {how}; "
             f"an error after {write_duration(output.retry)} without the receiver"
         )
+    if isinstance(output, HttpOutput):
+        return _replay(output)
     if isinstance(output, FileOutput):
         verb = "appended to" if Path(output.path).exists() else "written to"
         what = "a recording" if output.format == "recording" else "JSON Lines"
         return f"{what}, {verb} {output.path}{'' if output.compression == 'none' else f', {output.compression}'}"
     return "JSON Lines on standard output" if isinstance(output, StdoutOutput) else "nowhere: messages are counted"
+
+
+def _replay(output: HttpOutput) -> str:
+    """Say what is sent to a server, when, and over what."""
+    how = ["every request"]
+    if output.methods:
+        how = [f"requests with {', '.join(output.methods)} and no others"]
+    if output.multiply > 1:
+        how.append(f"{output.multiply} times")
+    shared = "shared connections" if output.mode == "pool" else "one connection for each captured one"
+    host = {"target": "Host set to the target", "captured": "Host as captured"}.get(output.host, f"Host {output.host}")
+    when = "as fast as it answers"
+    if output.rate is not None:
+        when = f"{output.rate:g} in a second"
+    elif output.speed != "max":
+        when = f"at {output.speed:g} times the captured speed"
+    trust = "" if output.verify else "; its certificate is not verified: anybody could be it"
+    return (
+        f"to {output.address}: {' '.join(how)}, {when}, {host}, "
+        f"over {shared}, at most {output.connections} per worker; "
+        f"given up after {write_duration(output.retry)} without the target{trust}"
+    )
 
 
 def _wanted(where: str) -> str:

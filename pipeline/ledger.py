@@ -233,6 +233,8 @@ def _messages(tally: Tally) -> list[Equation]:
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
             right = {place: each.worker(f"output{at}_{place}") for place in OUTCOMES}
+            if not right["responses"]:  # most outputs take them
+                del right["responses"]
             equations.append(Equation(f"output {at}: {label}{when}", each.worker("messages_taken"), right))
     return equations
 

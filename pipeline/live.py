@@ -12,8 +12,8 @@ from capture.filters import Direction, Wanted, addresses
 from capture.interfaces import Manner, own_addresses
 from capture.taps import LivePlan
 from capture.turns import PAGE, Turns
-from pipeline.config import Config, LiveInput, TcpOutput
-from pipeline.values import read_address
+from pipeline.config import Config, HttpOutput, LiveInput, TcpOutput
+from pipeline.values import read_address, read_url
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,12 @@ def select(config: Config) -> Selection | None:
 
 def _ends(output: object) -> tuple[tuple[str, int], ...]:
     """Return the addresses that an output connects to: watched, they would feed the run with what it sends itself."""
-    return addresses(*read_address(output.address)) if isinstance(output, TcpOutput) else ()
+    if isinstance(output, TcpOutput):
+        return addresses(*read_address(output.address))
+    if isinstance(output, HttpOutput):
+        url = read_url(output.address)
+        return addresses(url.host, url.port)
+    return ()
 
 
 def wanted(config: Config, source: LiveInput, chosen: Selection) -> Wanted:

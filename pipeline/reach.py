@@ -9,8 +9,8 @@ from pathlib import Path
 
 from capture.errors import ConfigError
 from capture.privileges import account, may_write
-from pipeline.config import Config, FileOutput, LiveInput, Output, TcpOutput
-from pipeline.values import read_address
+from pipeline.config import Config, FileOutput, HttpOutput, LiveInput, Output, TcpOutput
+from pipeline.values import read_address, read_url
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ def named(config: Config) -> tuple[Named, ...]:
 
 def _output(at: int, output: Output) -> Named | None:
     what = f"output {at}"
-    if isinstance(output, TcpOutput):
-        host, port = read_address(output.address)
+    if isinstance(output, TcpOutput | HttpOutput):
+        url = read_url(output.address) if isinstance(output, HttpOutput) else None
+        host, port = (url.host, url.port) if url is not None else read_address(output.address)
         try:
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             advice = f"output.{at}.address: write a name that resolves here, or an address"
             return Named(what, output.address, f"{host}: {error.strerror}", advice)
-        return Named(what, f"tcp {output.address}")
+        return Named(what, f"{output.type} {output.address}")
     return _file(what, at, Path(output.path)) if isinstance(output, FileOutput) else None
 
 

@@ -23,12 +23,15 @@ from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 from capture.sources import expand
+from emit.pace import Pace
 from emit.records import (
     READER_COUNTERS,
     RECEIVER_COUNTERS,
+    HttpSpec,
     OutputSpec,
     ReaderSpec,
     ReceiverSpec,
+    TlsSpec,
     WorkerSpec,
     worker_counters,
 )
@@ -39,6 +42,7 @@ from pipeline.config import (
     Config,
     FileInput,
     FileOutput,
+    HttpOutput,
     LiveInput,
     Output,
     PcapInput,
@@ -48,7 +52,7 @@ from pipeline.config import (
 )
 from pipeline.confinement import confine
 from pipeline.lanes import by_kernel, lanes
-from pipeline.values import read_address
+from pipeline.values import read_address, read_url
 from pipeline.wiring import Stage, Wiring
 
 
@@ -84,7 +88,17 @@ def _workers(
     config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = (), before: Sequence[Stage] = ()
 ) -> list[Stage]:
     listed = enumerate(zip_longest(rings, after, before))
-    return [_worker(config, level, at, len(rings), ring, ended, old) for at, (ring, ended, old) in listed]
+    paces = [_pace(output) for output in config.output]
+    return [_worker(config, level, at, len(rings), ring, ended, old, paces) for at, (ring, ended, old) in listed]
+
+
+def _pace(output: Output) -> Pace | None:
+    """Return the schedule that all workers of an output share."""
+    if not isinstance(output, HttpOutput):
+        return None
+    if output.rate is not None:
+        return Pace.create(rate=output.rate, ramp_s=output.ramp)
+    return Pace.create(speed=0 if output.speed == "max" else output.speed, ramp_s=output.ramp)
 
 
 def labels(config: Config) -> tuple[str, ...]:
@@ -94,16 +108,19 @@ def labels(config: Config) -> tuple[str, ...]:
 
 def label(output: Output) -> str:
     """Name an output the way people know it."""
-    if isinstance(output, TcpOutput):
-        return f"tcp {output.address}"
+    if isinstance(output, TcpOutput | HttpOutput):
+        return f"{output.type} {output.address}"
     return f"file {output.path}" if isinstance(output, FileOutput) else output.type
 
 
 def _worker(
-    config: Config, level: int, index: int, workers: int, ring: Ring, after: Ended | None, before: Stage | None
-) -> Stage:
+    config: Config, level: int, index: int, workers: int, ring: Ring,
+    after: Ended | None, before: Stage | None, paces: Sequence[Pace | None],
+) -> Stage:  # fmt: skip
     known = list(before.spec.outputs) if before is not None else []  # type: ignore[attr-defined]
-    outputs = tuple(_output(at, output, config.policy(output), known) for at, output in enumerate(config.output))
+    outputs = tuple(
+        _output(at, output, config.policy(output), known, paces[at]) for at, output in enumerate(config.output)
+    )
     events, counters = EventQueue(), Counters(worker_counters(len(outputs)))
     spec = WorkerSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
@@ -112,14 +129,17 @@ def _worker(
     return Stage(f"worker {index}", emit.worker.main, spec, events, counters, reads=(ring,))
 
 
-def _output(index: int, output: Output, policy: str, before: list[OutputSpec]) -> OutputSpec:
+def _output(index: int, output: Output, policy: str, before: list[OutputSpec], pace: Pace | None) -> OutputSpec:
     common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy}
-    if output.where is not None:
-        common |= {"where": output.where, "verdicts": _verdicts(output.where, before)}
+    where = wanted(output)
+    if where is not None:
+        common |= {"where": where, "verdicts": _verdicts(where, before)}
     if isinstance(output, FileOutput):
         common |= {"path": output.path, "format": output.format, "compression": output.compression}
     elif isinstance(output, StdoutOutput):
         common |= {"format": output.format}
+    elif isinstance(output, HttpOutput):
+        common |= {"address": output.address, "http": _target(output, pace)}
     elif isinstance(output, TcpOutput):
         common |= {
             "address": output.address, "tag": output.tag, "compression": output.compression,
@@ -129,6 +149,32 @@ def _output(index: int, output: Output, policy: str, before: list[OutputSpec]) -
             "chunk_records": output.chunk_records, "flush_s": output.flush,
         }  # fmt: skip
     return OutputSpec(**common)
+
+
+def wanted(output: Output) -> str | None:
+    """Return the filter of an output: its `where`, and the methods that it may send."""
+    if not isinstance(output, HttpOutput) or not output.methods:
+        return output.where
+    allowed = " or ".join(f"method == '{method}'" for method in output.methods)
+    return f"({allowed})" if output.where is None else f"({output.where}) and ({allowed})"
+
+
+def _target(output: HttpOutput, pace: Pace | None) -> HttpSpec:
+    url = read_url(output.address)
+    tls = TlsSpec(
+        server_name=output.server_name or url.host, verify=output.verify,
+        ca=output.ca, certificate=output.certificate, key=output.key,
+    ) if url.tls else None  # fmt: skip
+    return HttpSpec(
+        host=url.host, port=url.port, base=url.base, tls=tls, pace=pace or Pace.create(),
+        authority={"target": url.authority, "captured": None}.get(output.host, output.host),
+        pooled=output.mode == "pool", connections=output.connections, multiply=output.multiply,
+        copy_header=output.copy_header, copy_parameter=output.copy_parameter,
+        connect_timeout_s=output.connect_timeout, timeout_s=output.timeout, longest_s=output.longest,
+        idle_s=output.idle_timeout, retry_s=output.retry, retries=output.retries, queue_bytes=output.queue,
+        redirects=output.redirects, target_cookies=output.cookies == "target",
+        answers=output.answers, max_answer=output.max_answer,
+    )  # fmt: skip
 
 
 def _verdicts(where: str, before: list[OutputSpec]) -> Verdicts:

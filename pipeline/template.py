@@ -13,6 +13,7 @@ from pipeline.config import (
     Assemble,
     FileInput,
     FileOutput,
+    HttpOutput,
     LiveInput,
     NullOutput,
     PcapInput,
@@ -53,7 +54,7 @@ def template() -> str:
         "",
         *_table("[[output]]", FileOutput, {"path": '"messages.jsonl"'}),
     ]
-    for other in (TcpOutput, StdoutOutput, NullOutput):
+    for other in (TcpOutput, HttpOutput, StdoutOutput, NullOutput):
         parts += ["", *_commented("[[output]]", other)]
     return "\n".join(parts) + "\n"
 

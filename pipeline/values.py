@@ -6,7 +6,8 @@ In: what TOML gave (a number or a string).  Out: seconds, bytes, (host, port).  
 
 import ipaddress
 import re
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES: Final = {
@@ -64,6 +65,39 @@ def read_address(value: str) -> tuple[str, int]:
     if int(port) > 65535:
         raise ValueError("a port is a number from 0 to 65535; " + wanted)
     return host, int(port)
+
+
+class Url(NamedTuple):
+    """Where an http output sends to."""
+
+    tls: bool
+    host: str
+    port: int
+    base: str  # path put before every target, without a slash at its end
+    authority: str  # as in a Host header: without a port that is the scheme's own
+
+
+def read_url(value: str) -> Url:
+    """Take "http://host:port/base" or "https://…" apart."""
+    wanted = 'write a URL like "http://127.0.0.1:8080" or "https://staging.example/base"'
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError(wanted) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not value.isascii() or not value.isprintable():
+        raise ValueError(wanted)
+    if port == 0:
+        raise ValueError("port 0 cannot be connected to; " + wanted)
+    if parts.query or parts.fragment or "?" in value or "#" in value or " " in value:
+        raise ValueError("no query and no fragment; " + wanted)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("no user and no password: an Authorization header of the requests goes through as captured")
+    tls = parts.scheme == "https"
+    own = 443 if tls else 80
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    authority = name if port in {None, own} else f"{name}:{port}"
+    return Url(tls, parts.hostname, port or own, parts.path.rstrip("/"), authority)
 
 
 def write_address(host: str, port: int) -> str:

@@ -10,7 +10,7 @@ PCAP = '[input]\ntype = "pcap"\npath = "a.pcap"\n'
 TCP = '[input]\ntype = "tcp"\n'
 FILE = '[input]\ntype = "file"\npath = "a.rec"\n'
 NULL = '[[output]]\ntype = "null"\n'
-OUTPUT_TYPES = '"tcp", "file", "stdout" or "null"'
+OUTPUT_TYPES = '"tcp", "http", "file", "stdout" or "null"'
 
 
 def fault(text: str, *overrides: str) -> str:

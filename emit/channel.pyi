@@ -1,0 +1,6 @@
+import socket
+from typing import Literal
+
+class Channel:
+    def __init__(self, connection: socket.socket) -> None: ...
+    def shake(self) -> Literal["read", "write"] | None: ...

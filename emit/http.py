@@ -1,0 +1,132 @@
+"""The http output: requests to a server as they were captured, and what it answered (docs/replay.md).
+
+In: records of a message ring.  Out: requests on connections to one target.  Invariant: a request is delivered when it
+was answered, whatever the answer says; the ring is released up to the oldest request that has no outcome.
+"""
+
+import logging
+import resource
+from typing import Final
+
+from capture.counters import Counters
+from capture.ring import Consumer
+from emit.engine import Engine
+from emit.output import Output
+from emit.records import OutputSpec
+from emit.target import Target
+
+log = logging.getLogger(__name__)
+
+OUTCOMES: Final = ("delivered", "undelivered", "responses")
+
+
+class HttpOutput(Output):
+    """Sends requests, and takes the answers."""
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        super().__init__(spec, consumer, counters)
+        self.engine: Engine | None = None
+        self.told_down = self.told_broken = False
+
+    # -- what the worker asks
+
+    def open(self) -> None:
+        assert self.spec.http is not None
+        try:
+            target = Target(self.spec.http)
+            self.engine = Engine(self.spec.http, self.consumer, self.sieve, None, target)
+        except OSError as error:  # of a file that TLS needs, or no descriptor is left
+            self.fail(f"cannot begin: {error.strerror or error}")
+            return
+        raise_descriptor_limit()
+
+    def take(self, head: int) -> None:
+        if self.engine is None:
+            return
+        self.cursor = self.engine.take(self.cursor, head)
+        self.engine.turn()
+        self.account()
+
+    def attend(self) -> None:
+        if self.engine is not None:
+            self.engine.turn()
+            self.account()
+
+    @property
+    def safe(self) -> int:
+        return self.cursor if self.engine is None or self.failure is not None else self.engine.safe(self.cursor)
+
+    @property
+    def hungry(self) -> bool:
+        return self.spec.policy == "drop" or self.engine is None or self.engine.hungry
+
+    @property
+    def busy(self) -> bool:
+        return self.engine is not None and self.engine.busy
+
+    def done(self, head: int) -> bool:
+        return super().done(head) and (self.engine is None or self.engine.quiet)
+
+    def descriptors(self) -> dict[int, int]:
+        return {} if self.engine is None else self.engine.descriptors()
+
+    def deadline(self) -> float | None:
+        at_ns = None if self.engine is None else self.engine.deadline_ns()
+        return None if at_ns is None else at_ns / 1e9
+
+    def let_no_other(self) -> None:
+        if self.engine is not None:
+            self.engine.leave()
+            self.account()
+
+    def close(self) -> None:
+        if self.engine is None:
+            return
+        self.account()
+        if self.engine.breaker.broken:
+            self.fail(f"the target was not reached: {self.engine.trouble}")
+        self.engine.close()
+        self.engine = None
+
+    def let_go(self) -> None:
+        if self.engine is not None:
+            self.engine.let_go(self.cursor)
+
+    def abandon(self) -> None:
+        if self.engine is not None:
+            self.engine.abandon_part()
+
+    # -- what became of it
+
+    def account(self) -> None:
+        """Take over what the engine has counted, and say how the target is doing."""
+        engine = self.engine
+        assert engine is not None
+        counts = engine.take_counts()
+        if counts:
+            self.stray(counts.pop("strays", 0))
+            for name in OUTCOMES:
+                setattr(self.tally, name, getattr(self.tally, name) + counts.pop(name, 0))
+            for name, amount in counts.items():
+                self.count(name, amount)
+        down, broken = engine.breaker.down, engine.breaker.broken
+        if (down, broken) != (self.told_down, self.told_broken):
+            self.told_down, self.told_broken = down, broken
+            self.tell(down, broken)
+
+    def tell(self, down: bool, broken: bool) -> None:
+        """Say what has changed about the target."""
+        assert self.engine is not None
+        if broken:
+            log.error("%s: not reached: %s; requests are given up until it is", self.spec.name, self.engine.trouble)
+        elif down:
+            log.warning("%s: not reached: %s; requests wait", self.spec.name, self.engine.trouble)
+        else:
+            log.info("%s: reached again", self.spec.name)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have: each connection needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

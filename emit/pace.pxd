@@ -1,0 +1,20 @@
+"""C face of the schedule of a replay."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef struct Start:           # table in emit/pace.pyx
+    int64_t begun_ns
+    int64_t captured_ns
+    uint64_t requests
+    uint64_t[5] reserved
+
+
+cdef class Pace:
+    cdef Start* start                        # owned: mapping, unmapped in __dealloc__
+    cdef readonly int memory_fd              # owned: closed in __dealloc__
+    cdef readonly double speed
+    cdef readonly double rate
+    cdef readonly double ramp_s
+    cdef int64_t due(self, int64_t captured_ns, int64_t now_ns) noexcept nogil
+    cdef int64_t ramped(self, double steady_s) noexcept nogil

@@ -1,0 +1,82 @@
+"""The server that requests are sent to: its addresses, and sockets on their way to it, with TLS if it has that.
+
+In: an `HttpSpec`.  Out: non-blocking sockets.  Invariant: nothing here waits but the system's resolver.
+"""
+
+import errno
+import logging
+import os
+import socket
+import ssl
+from typing import Final
+
+from emit.records import HttpSpec, TlsSpec
+
+log = logging.getLogger(__name__)
+
+UNDER_WAY: Final = (0, errno.EINPROGRESS)
+
+
+class Target:
+    """Where an output's connections lead to; the addresses behind a name are tried in turn."""
+
+    def __init__(self, spec: HttpSpec) -> None:
+        self.spec = spec
+        self.attempts = 0
+        self.context = None if spec.tls is None else tls_context(spec.tls)
+
+    def connect(self) -> socket.socket:
+        """Begin to connect; raises OSError, in words that say why not."""
+        found = socket.getaddrinfo(self.spec.host, self.spec.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[self.attempts % len(found)]
+        connection = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = connection.connect_ex(address)
+            if code not in UNDER_WAY:
+                raise OSError(code, os.strerror(code))
+            if self.context is None or self.spec.tls is None:
+                return connection
+            return self.context.wrap_socket(
+                connection, server_hostname=self.spec.tls.server_name, do_handshake_on_connect=False
+            )
+        except BaseException:
+            connection.close()
+            raise
+
+    def failed(self) -> None:
+        """Take the next address the next time."""
+        self.attempts += 1
+
+
+def tls_context(spec: TlsSpec) -> ssl.SSLContext:
+    """Make the context; raises OSError where a file is not what it should be."""
+    context = ssl.create_default_context(cafile=spec.ca)
+    if not spec.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if spec.certificate is not None:
+        context.load_cert_chain(spec.certificate, spec.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def itself(connection: socket.socket) -> bool:
+    """Whether a connection leads to itself, as TCP allows where nobody listens on a port that is handed out."""
+    try:
+        return bool(connection.getsockname() == connection.getpeername())
+    except OSError:
+        return False
+
+
+def explain(error: OSError) -> str:
+    """Say in a few words why there is no connection."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"TLS failed: {(getattr(error, 'reason', None) or error.strerror or str(error)).replace('_', ' ').lower()}"
+        )
+    if isinstance(error, socket.gaierror):
+        return f"its name is not known: {error.strerror}"
+    return (error.strerror or str(error)).lower()

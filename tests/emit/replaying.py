@@ -1,0 +1,92 @@
+"""Runs the engine of a replay in this process, to an end that is bounded."""
+
+import select
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from assemble.message import Message
+from capture.ring import Consumer, Ring
+from emit.engine import Engine
+from emit.records import HttpSpec
+from emit.target import Target as Reached
+from tests.emit.builders import ring_of
+
+LONGEST_S: Final = 20.0
+
+
+class Told:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.sent_: list[tuple[int, bytes, bytes]] = []
+        self.originals: list[tuple[int, int]] = []
+        self.answers: list[tuple[int, int, int]] = []
+        self.failures: list[tuple[int, str]] = []
+
+    def sent(self, id: int, method: bytes, target: bytes) -> None:  # noqa: A002
+        self.sent_.append((id, method, target))
+
+    def original(self, id: int, status: int, ns: int) -> None:  # noqa: A002
+        assert ns > 0
+        self.originals.append((id, status))
+
+    def answered(self, id: int, status: int, size: int, latency_ns: int) -> None:  # noqa: A002
+        assert 0 <= latency_ns < LONGEST_S * 1e9
+        self.answers.append((id, status, size))
+
+    def failed(self, id: int, reason: str) -> None:  # noqa: A002
+        self.failures.append((id, reason))
+
+
+class Run:
+    """One engine over one ring."""
+
+    def __init__(self, ring: Ring, port: int, observer: Any = None, **options: Any) -> None:
+        spec = HttpSpec("127.0.0.1", port, **options)
+        self.ring = ring
+        self.consumer = Consumer(ring)
+        self.engine = Engine(spec, self.consumer, None, observer, Reached(spec))
+        self.cursor = self.consumer.tail
+        self.counts: dict[str, int] = {}
+
+    def step(self) -> None:
+        """Do what a worker does in a turn."""
+        engine = self.engine
+        self.cursor = engine.take(self.cursor, self.consumer.head)
+        engine.turn()
+        for name, amount in engine.take_counts().items():
+            self.counts[name] = self.counts.get(name, 0) + amount
+        assert engine.connected <= engine.spec.connections
+        assert self.consumer.tail <= engine.safe(self.cursor) <= self.cursor
+        self.consumer.release(engine.safe(self.cursor))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Go on until something holds."""
+        poller = select.poll()
+        poller.register(self.engine.fd, select.POLLIN)
+        end_s = time.monotonic() + LONGEST_S
+        while True:
+            self.step()
+            if condition():
+                return
+            now_s = time.monotonic()
+            assert now_s < end_s, f"stuck with {self.engine.queued} requests; {self.counts}"
+            at_ns = self.engine.deadline_ns()
+            wait_s = 0.05 if at_ns is None else min(max(at_ns / 1e9 - now_s, 0), 0.05)
+            poller.poll(0 if self.engine.busy else wait_s * 1000 + 1)
+
+    def finish(self) -> dict[str, int]:
+        """Go on to the end, and return what was counted."""
+        try:
+            self.until(lambda: self.engine.quiet and self.cursor == self.consumer.head)
+            assert self.engine.safe(self.cursor) == self.cursor
+            assert (self.engine.queued, self.engine.queued_bytes) == (0, 0)
+        finally:
+            self.engine.close()
+        return self.counts
+
+
+def replay(messages: Iterable[Message], port: int, observer: Any = None, **options: Any) -> dict[str, int]:
+    """Send the requests of messages to a port of this machine, and return what was counted."""
+    return Run(ring_of(messages), port, observer, **options).finish()
