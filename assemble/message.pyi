@@ -7,7 +7,7 @@ class Message:
         self,
         *,
         id: int,  # noqa: A002  # its name everywhere
-        kind: Literal["request", "response"],
+        kind: Literal["request", "response", "replayed"],
         src: IPv4Address | IPv6Address,
         sport: int,
         dst: IPv4Address | IPv6Address,
@@ -27,7 +27,7 @@ class Message:
     @property
     def id_hex(self) -> str: ...
     @property
-    def kind(self) -> Literal["request", "response"]: ...
+    def kind(self) -> Literal["request", "response", "replayed"]: ...
     @property
     def src(self) -> IPv4Address | IPv6Address: ...
     @property

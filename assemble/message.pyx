@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from assemble.records cimport (
-    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REQUEST, RESPONSE, MessageHeader,
+    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REPLAYED, REQUEST, RESPONSE, MessageHeader,
 )
 
 from assemble.records import MESSAGE_HEADER
@@ -22,7 +22,8 @@ from assemble.records import MESSAGE_HEADER
 if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSAGE_HEADER.size:
     raise ImportError("message: the compiled message header differs from the table in assemble/records.py")
 
-KINDS = {"request": REQUEST, "response": RESPONSE}
+KINDS = {"request": REQUEST, "response": RESPONSE, "replayed": REPLAYED}
+NAMES = {number: name for name, number in KINDS.items()}
 FIELDS = (
     "id", "kind", "src", "sport", "dst", "dport", "first_ns", "last_ns", "method", "target", "status", "head",
     "complete", "missing", "payload",
@@ -45,7 +46,7 @@ cdef class Message:
         cdef bytes there = dst.packed
         memset(&self.header, 0, sizeof(MessageHeader))
         if kind not in KINDS:
-            raise ValueError(f"a message is a request or a response, not {kind!r}")
+            raise ValueError(f"a message is one of {", ".join(KINDS)}, not {kind!r}")
         if len(here) != len(there):
             raise ValueError(f"{src} and {dst} are of two families")
         self.header.id = id
@@ -77,7 +78,7 @@ cdef class Message:
 
     @property
     def kind(self):
-        return "request" if self.header.kind == REQUEST else "response"
+        return NAMES.get(self.header.kind, "response")
 
     @property
     def src(self):

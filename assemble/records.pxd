@@ -7,6 +7,7 @@ cdef enum:
     KIND_MESSAGE = 2
     REQUEST = 1
     RESPONSE = 2
+    REPLAYED = 3
     FLAG_COMPLETE = 1
     FLAG_INTERIM = 2
     FLAG_IPV6 = 4

@@ -8,6 +8,7 @@ from typing import Final
 
 REQUEST: Final = 1
 RESPONSE: Final = 2
+REPLAYED: Final = 3  # what the target of a replay answered to the request of the same id
 
 FLAG_COMPLETE: Final = 1  # every byte of the message is in the payload
 FLAG_INTERIM: Final = 2  # a 1xx response: the final one follows under the same id
@@ -16,16 +17,16 @@ FLAG_IPV6: Final = 4  # the addresses are IPv6; else IPv4 in the first 4 bytes, 
 MESSAGE_HEADER: Final = struct.Struct("<Qqq16s16sHHBBHIIIIQQQQII")
 """Start of a KIND_MESSAGE payload; `size` bytes of the message's wire bytes follow, beginning at byte `offset` of it.
 
-at 0,   8 bytes   id           the same on a request and its response
+at 0,   8 bytes   id           the same on a request, its response, and what a replay of it was answered
 at 8,   8 bytes   first_ns     packet time of the first byte, nanoseconds since the epoch
 at 16,  8 bytes   last_ns      packet time of the last byte
 at 24,  16 bytes  src          sender, network byte order
 at 40,  16 bytes  dst          receiver
 at 56,  2 bytes   sport        sender's port
 at 58,  2 bytes   dport        receiver's port
-at 60,  1 byte    kind         1 request, 2 response
+at 60,  1 byte    kind         1 request, 2 response, 3 replayed
 at 61,  1 byte    flags        FLAG_ bits
-at 62,  2 bytes   status       of a response; 0 in a request
+at 62,  2 bytes   status       of a response or an answer replayed; 0 in a request, and where no answer came
 at 64,  4 bytes   method_len   of a request: it is message[0:method_len]; 0 in a response
 at 68,  4 bytes   target_at    of a request: where the target begins in the message
 at 72,  4 bytes   target_len
@@ -36,6 +37,9 @@ at 96,  8 bytes   missing      bytes known to be missing from it
 at 104, 8 bytes   offset       of this part in the message; 0 in the first part
 at 112, 4 bytes   part         number of this part, from 0; parts follow each other in one ring, nothing between
 at 116, 4 bytes   parts        their number; 1 for all but large messages
+
+Of an answer replayed, src is the target's end and dst ours, and the times are those of our clock: when the request was
+sent, and when the last byte of the answer was there.
 """
 
 PART_BYTES: Final = 1_048_560

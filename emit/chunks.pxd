@@ -19,7 +19,7 @@ cdef struct Open:            # a chunk that is still being filled
 cdef class Chunker:
     cdef readonly Consumer consumer
     cdef Sieve sieve         # None: every message is wanted
-    cdef Open[3] open        # by kind; entry 0 is not used
+    cdef Open[4] open        # by kind; entry 0 is not used
     cdef Buffer line         # owned: freed in __dealloc__; a start line longer than a part
     cdef Joint joint
     cdef size_t chunk_bytes

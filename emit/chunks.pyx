@@ -1,4 +1,4 @@
-"""Messages as msgpack entries `[EventTime, record]` in two open chunks, one for requests and one for responses.
+"""Messages as msgpack entries `[EventTime, record]` in open chunks, one for each kind of message.
 
 In: a message ring, read in place.  Out: the entries of a chunk, ready to be framed (WIRE.md, "Our record").
 Invariant: no Python per message; a part of a large message fills a chunk of its own.
@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from assemble.records cimport (
-    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REQUEST, RESPONSE, MessageHeader,
+    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REPLAYED, REQUEST, RESPONSE, MessageHeader,
 )
 from capture.ring cimport Consumer
 from emit.buffer cimport free_buffer, reserve, shrink
@@ -136,7 +136,10 @@ cdef inline uint8_t* put_start(uint8_t* at, const MessageHeader* header) noexcep
     at = put_big(at, <uint64_t>rest, 4)
     at[0] = 0x80 | keys
     at = put_hex(put(at + 1, b"\xa2id\xb0"), header.id)
-    at = put(at, b"\xa4kind\xa7request\xa3src" if header.kind == REQUEST else b"\xa4kind\xa8response\xa3src")
+    if header.kind == REQUEST:
+        at = put(at, b"\xa4kind\xa7request\xa3src")
+    else:
+        at = put(at, b"\xa4kind\xa8replayed\xa3src" if header.kind == REPLAYED else b"\xa4kind\xa8response\xa3src")
     at = put_host(at, header.src, v6)
     at = put_host(put(at, b"\xa3dst"), header.dst, v6)
     at = put_uint(put(at, b"\xa5sport"), header.sport)
@@ -165,7 +168,7 @@ cdef inline uint8_t* put_entry(uint8_t* at, const Item* item, size_t method, siz
 
 
 cdef class Chunker:
-    """Two chunks being filled from one ring; `ready` is the kind of the one to take next, or 0."""
+    """Chunks being filled from one ring; `ready` is the kind of the one to take next, or 0."""
 
     def __cinit__(self, Consumer consumer not None, size_t chunk_bytes, uint32_t chunk_records, Sieve sieve=None):
         self.consumer = consumer
@@ -174,12 +177,13 @@ cdef class Chunker:
         self.chunk_records = chunk_records
 
     def __dealloc__(self):
-        free_buffer(&self.open[REQUEST].entries)
-        free_buffer(&self.open[RESPONSE].entries)
+        cdef int kind
+        for kind in range(REQUEST, REPLAYED + 1):
+            free_buffer(&self.open[kind].entries)
         free_buffer(&self.line)
 
     cdef Open* chunk(self, int kind) except NULL:
-        if kind != REQUEST and kind != RESPONSE:
+        if not REQUEST <= kind <= REPLAYED:
             raise ValueError(f"no chunk of kind {kind}")
         return &self.open[kind]
 
@@ -214,7 +218,7 @@ cdef class Chunker:
                 join(&self.joint, &item)
                 cursor[0] = following
                 continue
-            kind = REQUEST if item.header.kind == REQUEST else RESPONSE
+            kind = item.header.kind if REQUEST <= item.header.kind <= REPLAYED else RESPONSE
             into = &self.open[kind]
             if item.header.parts <= 1:
                 join(&self.joint, &item)

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from assemble.records cimport FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, REQUEST, RESPONSE, MessageHeader
+from assemble.records cimport FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, REPLAYED, REQUEST, RESPONSE, MessageHeader
 from emit.unpack cimport (
     ARRAY, BIN, EXT, FALSE, MAP, OK, STR, TRUE, UINT, Cursor, Head, pass_objects, read_head, take,
 )
@@ -187,6 +187,8 @@ cdef inline bint read_kind(Cursor* c, uint8_t* kind) noexcept nogil:
         kind[0] = REQUEST
     elif text.size == 8 and same(&text, b"response"):
         kind[0] = RESPONSE
+    elif text.size == 8 and same(&text, b"replayed"):
+        kind[0] = REPLAYED
     else:
         return False
     return True
@@ -280,11 +282,11 @@ cdef inline bint finish(Record* record) noexcept nogil:
     header.flags &= 63
     header.last_ns = header.first_ns + <int64_t>record.duration_us * 1000
     header.total = record.payload.size
-    if header.kind == RESPONSE:
+    if header.kind != REQUEST:
         if not record.known & STATUS:
             return False
         header.method_len = header.target_len = 0
-        if 100 <= header.status < 200 and header.status != 101:
+        if header.kind == RESPONSE and 100 <= header.status < 200 and header.status != 101:
             header.flags |= FLAG_INTERIM
     else:
         header.status = 0

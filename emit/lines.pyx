@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
 from assemble.records cimport (
-    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REQUEST, MessageHeader,
+    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REPLAYED, REQUEST, MessageHeader,
 )
 from capture.ring cimport Consumer
 from emit.buffer cimport free_buffer, reserve, shrink
@@ -118,7 +118,10 @@ cdef inline uint8_t* put_line_start(uint8_t* at, const Item* item, size_t method
     cdef const MessageHeader* header = item.header
     cdef bint v6 = header.flags & FLAG_IPV6
     at = put_hex(put(at, b'{"id":"'), header.id)
-    at = put(at, b'","kind":"request","ts":' if header.kind == REQUEST else b'","kind":"response","ts":')
+    if header.kind == REQUEST:
+        at = put(at, b'","kind":"request","ts":')
+    else:
+        at = put(at, b'","kind":"replayed","ts":' if header.kind == REPLAYED else b'","kind":"response","ts":')
     at = put_seconds(at, header.first_ns)
     at = put_seconds(put(at, b',"duration":'), header.last_ns - header.first_ns)
     at = put_address(put(at, b',"src":"'), header.src, v6)

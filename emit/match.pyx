@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-from assemble.records cimport FLAG_COMPLETE, FLAG_IPV6, REQUEST, MessageHeader
+from assemble.records cimport FLAG_COMPLETE, FLAG_IPV6, REPLAYED, REQUEST, MessageHeader
 from emit.fields cimport (
     Text, body_of, cookie_of, header_of, host_of, method_of, nothing, pair, path_of, query_of, same_letters, target_of,
 )
@@ -79,6 +79,8 @@ cdef inline Text text_of(const Step* step, const Item* item) noexcept nogil:
     if step.field == KIND:
         if item.header.kind == REQUEST:
             return Text(<const uint8_t*>b"request", 7)
+        if item.header.kind == REPLAYED:
+            return Text(<const uint8_t*>b"replayed", 8)
         return Text(<const uint8_t*>b"response", 8)
     if step.field == BODY:
         return body_of(item)

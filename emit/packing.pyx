@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from assemble.records cimport MESSAGE_HEADER_BYTES, PART_BYTES, REQUEST, RESPONSE, MessageHeader
+from assemble.records cimport MESSAGE_HEADER_BYTES, PART_BYTES, REPLAYED, REQUEST, MessageHeader
 from emit.buffer cimport reserve
 from emit.entry cimport hash_flow
 from emit.lines cimport LineWriter
@@ -73,7 +73,7 @@ cdef class Packer(LineWriter):
 cdef inline bint sound(const MessageHeader* header, size_t size) noexcept nogil:
     """Tell whether a header fits itself and the `size` bytes of payload that come with it."""
     cdef uint64_t parts = header.parts if header.parts else 1
-    if header.kind != REQUEST and header.kind != RESPONSE:
+    if not REQUEST <= header.kind <= REPLAYED:
         return False
     if header.part >= parts or header.offset > header.total or size > header.total - header.offset:
         return False

@@ -7,7 +7,7 @@ False and moves nothing; the general way then says what the entry is.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from assemble.records cimport FLAG_COMPLETE, REQUEST, RESPONSE
+from assemble.records cimport FLAG_COMPLETE, REPLAYED, REQUEST, RESPONSE
 from emit.entry cimport ALWAYS, METHOD, STATUS, TARGET, Record, Span, finish, read_v4
 from emit.unpack cimport Cursor
 
@@ -155,15 +155,25 @@ cdef inline bint quick_ends(const uint8_t** at, Record* record) noexcept nogil:
     )
 
 
+cdef inline bint quick_kind(const uint8_t** at, bint request, Record* record) noexcept nogil:
+    """Read the kind, of a request or of what answers one."""
+    if request:
+        record.header.kind = REQUEST
+        return passed(at, b"\xa4kind\xa7request", 13)
+    record.header.kind = RESPONSE
+    if passed(at, b"\xa4kind\xa8response", 14):
+        return True
+    record.header.kind = REPLAYED
+    return passed(at, b"\xa4kind\xa8replayed", 14)
+
+
 cdef inline bint quick_start_line(const uint8_t** at, bint request, Record* record) noexcept nogil:
     """Read method and target, or the status."""
     cdef uint64_t status = 0
     if request:
-        record.header.kind = REQUEST
         record.known = ALWAYS | METHOD | TARGET
         return (passed(at, b"\xa6method", 7) and quick_characters(at, &record.header.method_len)
                 and passed(at, b"\xa6target", 7) and quick_characters(at, &record.header.target_len))
-    record.header.kind = RESPONSE
     record.known = ALWAYS | STATUS
     if not passed(at, b"\xa6status", 7) or not quick_uint(at, &status) or status > 999:
         return False
@@ -199,9 +209,9 @@ cdef inline bint quick_entry(Cursor* c, Record* record) noexcept nogil:
     at += 9
     if not passed(&at, b"\xa2id\xb0", 4) or not quick_hex(&at, &record.header.id):
         return False
-    if not (passed(&at, b"\xa4kind\xa7request", 13) if request else passed(&at, b"\xa4kind\xa8response", 14)):
+    if not (quick_kind(&at, request, record) and quick_ends(&at, record)):
         return False
-    if not (quick_ends(&at, record) and quick_start_line(&at, request, record) and quick_rest(&at, record)):
+    if not (quick_start_line(&at, request, record) and quick_rest(&at, record)):
         return False
     if record.payload.size > c.left - <size_t>(at - c.at) or not finish(record):
         return False

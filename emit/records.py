@@ -16,6 +16,7 @@ from emit.verdicts import Verdicts
 
 REQUEST_TAG: Final = "request"
 RESPONSE_TAG: Final = "response"
+REPLAYED_TAG: Final = "replayed"
 """What follows the prefix and a dot in the tag of a chunk."""
 
 OUTPUT_COUNTERS: Final = (

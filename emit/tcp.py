@@ -10,14 +10,14 @@ import random
 import secrets
 from typing import Final
 
-from assemble.records import REQUEST, RESPONSE
+from assemble.records import REPLAYED, REQUEST, RESPONSE
 from capture.counters import Counters
 from capture.errors import MalformedTraffic
 from capture.ring import Consumer
 from emit.chunks import Chunker
 from emit.link import Link, Stage
 from emit.output import Output
-from emit.records import REQUEST_TAG, RESPONSE_TAG, OutputSpec
+from emit.records import REPLAYED_TAG, REQUEST_TAG, RESPONSE_TAG, OutputSpec
 from emit.window import Chunk, Window
 from emit.wire import AckReader, chunk_id, compressed_frame, frame_head, frame_tail
 
@@ -32,7 +32,8 @@ GATHER_S: Final = 0.002
 
 So a quiet connection delivers at once, and a busy one, or a slow receiver, gets full chunks.
 """
-KINDS: Final = (REQUEST, RESPONSE)
+TAGS: Final = {REQUEST: REQUEST_TAG, RESPONSE: RESPONSE_TAG, REPLAYED: REPLAYED_TAG}
+"""By kind, in the order in which chunks leave: what answers a request comes after it."""
 
 
 class TcpOutput(Output):
@@ -44,10 +45,7 @@ class TcpOutput(Output):
         self.link = Link(spec.address)
         self.window = Window(spec.window_chunks, spec.window_bytes)
         self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records, self.sieve)
-        self.heads = {
-            REQUEST: frame_head(f"{spec.tag}.{REQUEST_TAG}"),
-            RESPONSE: frame_head(f"{spec.tag}.{RESPONSE_TAG}"),
-        }
+        self.heads = {kind: frame_head(f"{spec.tag}.{tag}") for kind, tag in TAGS.items()}
         self.session = secrets.token_bytes(8)
         self.sequence = 0
         self.begun_s: dict[int, float] = {}  # when the first record of each open chunk was taken
@@ -71,7 +69,7 @@ class TcpOutput(Output):
     def safe(self) -> int:
         if self.failure is not None:
             return self.cursor
-        positions = [self.cursor, self.window.first, *(self.chunker.first(kind) for kind in KINDS)]
+        positions = [self.cursor, self.window.first, *(self.chunker.first(kind) for kind in TAGS)]
         return max(min(at for at in positions if at is not None), self.let_go_to)
 
     @property
@@ -84,7 +82,7 @@ class TcpOutput(Output):
     @property
     def working(self) -> bool:
         """Whether something is taken and not delivered."""
-        return bool(self.window.chunks) or any(self.chunker.records(kind) for kind in KINDS)
+        return bool(self.window.chunks) or any(self.chunker.records(kind) for kind in TAGS)
 
     def descriptors(self) -> dict[int, int]:
         if self.link.stage is Stage.DOWN:
@@ -150,7 +148,7 @@ class TcpOutput(Output):
 
     def flush(self) -> None:
         """Seal chunks that have waited long enough, or for which nothing more will come; both, so that order holds."""
-        for kind in KINDS:
+        for kind in TAGS:
             if self.chunker.records(kind):
                 self.begun_s.setdefault(kind, self.now_s)
             else:
@@ -161,7 +159,7 @@ class TcpOutput(Output):
             self.seal_both()
 
     def seal_ready(self) -> None:
-        """Seal the chunk that is ready, and the other where it comes first: a request leaves before its response.
+        """Seal the chunk that is ready, and others where they come first: a request leaves before what answers it.
 
         Between the parts of one message nothing else is sealed.
         """
@@ -169,14 +167,15 @@ class TcpOutput(Output):
         if parts == 0:
             self.seal_both()
             return
-        if ready == RESPONSE and part == 0 and self.chunker.records(REQUEST):
-            self.seal(REQUEST)
+        for kind in TAGS:
+            if part == 0 and kind < ready and self.chunker.records(kind) and self.window.room:
+                self.seal(kind)
         if self.window.room:
             self.seal(ready)
 
     def seal_both(self) -> None:
         """Seal what is open, requests first, as far as the window has room."""
-        for kind in KINDS:
+        for kind in TAGS:
             if self.chunker.records(kind) and self.window.room:
                 self.seal(kind)
 
@@ -297,7 +296,7 @@ class TcpOutput(Output):
     def give_up(self, why: str) -> None:
         """Count what is not acknowledged as undelivered, and take no further part."""
         self.tally.undelivered += self.window.clear()
-        for kind in KINDS:
+        for kind in TAGS:
             self.tally.undelivered += self.chunker.messages(kind)
             self.chunker.clear(kind)
         self.begun_s.clear()

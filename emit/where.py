@@ -23,6 +23,8 @@ FIELDS: Final[dict[str, Type]] = {
 NAMED: Final = ("header", "param", "cookie")
 OF_REQUEST: Final = frozenset({"method", "target", "path", "query", "host", "param", "cookie"})
 """Fields that a response has from its request."""
+KINDS: Final = ("request", "response", "replayed")
+"""What `kind` is compared with; an answer replayed is like a response."""
 BY_MESSAGE: Final = frozenset({"status", "kind"})
 """Fields that make an expression one about each message, not about requests and what answers them."""
 OPERATORS: Final[dict[Type, tuple[Operator, ...]]] = {
@@ -232,8 +234,8 @@ class _Parser:
             return replace(test, networks=tuple(_network(each) for each in found))
         if test.field == "kind":
             for each in found:
-                if each.value not in {"request", "response"}:
-                    raise WhereError(f"kind {each.value!r}", each.at, "write 'request' or 'response'")
+                if each.value not in KINDS:
+                    raise WhereError(f"kind {each.value!r}", each.at, "write 'request', 'response' or 'replayed'")
         return replace(test, texts=tuple(each.value.encode() for each in found))
 
     def pattern(self, test: Comparison) -> Comparison:

@@ -270,7 +270,7 @@ class TcpOutput(AnyOutput):
     address: Annotated[str, AfterValidator(_check_target)] = Field(
         description="host and port of the receiver", examples=["127.0.0.1:24224"]
     )
-    tag: SomeText = Field(default="ringtap", description="tags are this, a dot, and request or response")
+    tag: SomeText = Field(default="ringtap", description="tags are this, a dot, and request, response or replayed")
     compression: Literal["none", "gzip"] = Field(default="none", description="none or gzip")
     retry: Seconds = Field(default=15.0, description="give up after this long without any sign of the receiver")
     connect_timeout: SomeSeconds = Field(default=5.0, description="for one attempt to connect")

@@ -28,6 +28,8 @@ def when(ts_ns: int) -> str:
 def start_line(message: Message) -> str:
     """Write what a message is: method and target, or status; and what is missing from it."""
     text = _shown(f"{message.method} {message.target}") if message.kind == "request" else str(message.status)
+    if message.kind == "replayed":
+        text = f"replayed: {message.status or 'no answer'}"
     if message.complete:
         return text
     return f"{text} [incomplete, {message.missing:,} bytes missing]" if message.missing else f"{text} [incomplete]"
@@ -103,7 +105,7 @@ class Flows:
         if flow is None:
             flow = self.flows.setdefault(key, Flow()) if len(self.flows) < MOST_FLOWS else self.unnamed
         flow.requests += message.kind == "request"
-        flow.responses += message.kind == "response"
+        flow.responses += message.kind != "request"
         flow.incomplete += not message.complete
         flow.payload_bytes += len(message.payload)
 

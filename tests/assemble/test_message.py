@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from assemble.message import Message, read_message
-from assemble.records import FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER, REQUEST, RESPONSE
+from assemble.records import FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER, REPLAYED, REQUEST, RESPONSE
 
 GET = b"GET /caf\xe9 HTTP/1.1\r\nA: b\r\n\r\n"
 FIELDS: Final[dict[str, Any]] = {
@@ -37,6 +37,13 @@ def test_a_response_is_read_as_it_was_written():
     m = read_message(record(RESPONSE, FLAG_IPV6, 299, b"HTTP/1.1 299 Fine\r\n", 3))
     assert (m.kind, m.method, m.target, m.status, m.complete, m.missing) == ("response", None, None, 299, False, 3)
     assert m.dst == IPv6Address(bytes(range(16)))
+
+
+def test_an_answer_replayed_is_read_like_a_response():
+    """Where no answer came, it has no status and no byte."""
+    m = read_message(record(REPLAYED, 0, 0, b""))
+    assert (m.kind, m.method, m.target, m.status, m.complete, m.payload) == ("replayed", None, None, 0, False, b"")
+    assert m.replace() == m
 
 
 def test_a_record_shorter_than_it_says_is_refused():
@@ -86,7 +93,7 @@ def test_a_message_cannot_be_changed():
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"kind": "reply"}, "request or a response"), ({"dst": IPv6Address("::1")}, "two families")],
+    [({"kind": "reply"}, "one of request, response, replayed"), ({"dst": IPv6Address("::1")}, "two families")],
 )
 def test_an_impossible_message_is_refused(wrong: dict[str, Any], says: str):
     """Better at once than in a record that no reader expects."""

@@ -15,6 +15,7 @@ from assemble.records import (
     FLAG_INTERIM,
     FLAG_IPV6,
     MESSAGE_HEADER,
+    REPLAYED,
     REQUEST,
     RESPONSE,
 )
@@ -23,6 +24,9 @@ from capture.ring import Consumer, Producer, Ring
 
 CLIENT: Final = IPv4Address("10.0.0.1")
 SERVER: Final = IPv4Address("192.168.255.7")
+TARGET: Final = IPv4Address("192.0.2.10")
+OURSELVES: Final = IPv4Address("192.0.2.1")
+KINDS: Final = {"request": REQUEST, "response": RESPONSE, "replayed": REPLAYED}
 
 
 def request(number: int = 0, body: bytes = b"", target: str = "/", **changes: Any) -> Message:
@@ -57,6 +61,12 @@ def response(number: int = 0, body: bytes = b"", status: int = 200, **changes: A
     return answer.replace(payload=head + body, **changes)
 
 
+def replayed(number: int = 0, body: bytes = b"", status: int = 200, **changes: Any) -> Message:
+    """Make what the target of a replay answered to `request(number)`."""
+    answer = response(number, body, status, kind="replayed", src=TARGET, sport=9000, dst=OURSELVES, dport=50_000)
+    return answer.replace(**changes)
+
+
 def conversation(count: int, body_bytes: int = 200) -> list[Message]:
     """Make `count` messages, request and response in turn, each one different."""
     made: list[Message] = []
@@ -68,10 +78,9 @@ def conversation(count: int, body_bytes: int = 200) -> list[Message]:
 
 def header_of(message: Message) -> list[Any]:
     """Return the fields of a message's header, as one part."""
-    asked = message.kind == "request"
     flags = FLAG_COMPLETE * message.complete
     flags |= FLAG_IPV6 * isinstance(message.src, IPv6Address)
-    if not asked and 100 <= (message.status or 0) < 200 and message.status != 101:
+    if message.kind == "response" and 100 <= (message.status or 0) < 200 and message.status != 101:
         flags |= FLAG_INTERIM
     method_len = len(message.method or "")
     return [
@@ -82,7 +91,7 @@ def header_of(message: Message) -> list[Any]:
         message.dst.packed.ljust(16, b"\0"),
         message.sport,
         message.dport,
-        REQUEST if asked else RESPONSE,
+        KINDS[message.kind],
         flags,
         message.status or 0,
         method_len,
@@ -286,4 +295,6 @@ def messages(draw: st.DrawFn, most_body: int = 400, most_s: int = 2**32 - 1) -> 
     if draw(st.booleans()):
         method = draw(latin.filter(bool))
         return request(number, body, draw(odd), method=method, **changes)
-    return response(number, body, draw(st.integers(100, 999)), **changes)
+    if draw(st.booleans()):
+        return response(number, body, draw(st.integers(100, 999)), **changes)
+    return replayed(number, body, draw(st.integers(0, 999)), **changes)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from assemble.message import Message
-from tests.emit.builders import CLIENT, SERVER, request, response
+from tests.emit.builders import CLIENT, SERVER, replayed, request, response
 
 REQUEST_ONLY: Final = {"method", "target", "path", "query", "host", "param", "cookie"}
 NETWORKS: Final = ["10.0.0.0/8", "10.0.0.1", "192.168.255.6/31", "0.0.0.0/0", "::/0", "2001:db8::/33", "10.128.0.0/9"]
@@ -170,7 +170,7 @@ texts: Final = {
     "path": ["/", "/api/x", "/api", "*"],
     "query": ["q=1", "", "q=1&r=%20"],
     "host": ["shop", "SHOP", "[::1]", "example.org"],
-    "kind": ["request", "response"],
+    "kind": ["request", "response", "replayed"],
     "body": ["x", "\x00", "abc", "é"],
     "header": ["1", "text/html", ""],
     "param": ["1", "", "%20"],
@@ -230,6 +230,7 @@ def exchanged(draw: st.DrawFn) -> Message:
         ]))  # fmt: skip
         head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
         return request(number, target=target, method=method).replace(payload=head + body, head=len(head), **changes)
+    made = draw(st.sampled_from([response, replayed]))
     status = draw(st.sampled_from([100, 200, 404, 503]))
     head = "\r\n".join([f"HTTP/1.1 {status} Fine", *lines, "", ""]).encode("latin-1")
-    return response(number, status=status).replace(payload=head + body, head=len(head), **changes)
+    return made(number, status=status).replace(payload=head + body, head=len(head), **changes)

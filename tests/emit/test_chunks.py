@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assemble.message import Message
-from assemble.records import REQUEST, RESPONSE
+from assemble.records import REPLAYED, REQUEST, RESPONSE
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.chunks import Chunker
@@ -23,7 +23,7 @@ from tests.emit.builders import (
     ring_of,
 )
 
-KINDS = {REQUEST: "request", RESPONSE: "response"}
+KINDS = {REQUEST: "request", RESPONSE: "response", REPLAYED: "replayed"}
 
 
 def chunks_of(ring: Ring, chunk_bytes: int = 1 << 19, chunk_records: int = 1000) -> list[tuple[int, int, bytes]]:
@@ -56,7 +56,7 @@ def unpacked(entries: bytes) -> list[list[object]]:
 @given(st.lists(messages(), max_size=6), st.integers(1, 2000), st.integers(1, 4))
 def test_entries_say_what_msgpack_says(made: list[Message], chunk_bytes: int, chunk_records: int):
     """Any Forward implementation reads this: every key, in the order of WIRE.md, and method and target in UTF-8."""
-    found: dict[int, list[list[object]]] = {REQUEST: [], RESPONSE: []}
+    found: dict[int, list[list[object]]] = {kind: [] for kind in KINDS}
     for kind, count, entries in chunks_of(ring_of(made), chunk_bytes, chunk_records):
         assert count == len(unpacked(entries)) <= chunk_records
         found[kind] += unpacked(entries)

@@ -11,7 +11,7 @@ from emit.match import Matcher
 from emit.sieve import Sieve
 from emit.verdicts import Verdicts
 from emit.where import parse
-from tests.emit.builders import as_line, read_lines, request, response, ring_of
+from tests.emit.builders import as_line, read_lines, replayed, request, response, ring_of
 from tests.emit.filters import Tree, exchanged, trees, wanted, write
 
 
@@ -89,6 +89,17 @@ def test_a_response_is_judged_by_its_request_unless_status_or_kind_are_named():
     assert holds("kind == 'response' and src == '10.0.0.1'", asked, answer) == [False, False]
     assert holds("header('Server') == 'shop'", asked, answer) == [False, False]
     assert holds("kind == 'response' and header('Server') == 'shop'", asked, answer) == [False, True]
+
+
+def test_an_answer_replayed_is_judged_like_a_response():
+    """Whoever wants an exchange wants what a replay of it gave; whoever wants failures, those of the target too."""
+    asked, answer = request(1, target="/api/x"), replayed(1, status=503)
+    assert holds("path ~ '^/api'", asked, answer) == [True, True]
+    assert holds("path ~ '^/other'", asked, answer) == [False, False]
+    assert holds("path ~ '^/api' and status >= 500", asked, answer) == [False, True]
+    assert holds("kind == 'replayed' and header('Server')", asked, response(1), answer) == [False, False, True]
+    assert holds("kind == 'replayed' and not status", asked, answer, replayed(1, status=0)) == [False, False, True]
+    assert holds("kind in ['request', 'response']", asked, response(1), answer) == [True, True, False]
 
 
 def test_a_response_whose_request_was_not_seen_has_nothing_of_it():

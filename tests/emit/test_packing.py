@@ -67,7 +67,7 @@ FIELDS = {"kind": 7, "total": 15, "offset": 17, "part": 18, "parts": 19}
 @pytest.mark.parametrize(
     "changes",
     [
-        {"kind": 0}, {"kind": 3}, {"total": 2}, {"total": 2**63}, {"offset": 1}, {"part": 1}, {"part": 9, "parts": 3},
+        {"kind": 0}, {"kind": 4}, {"total": 2}, {"total": 2**63}, {"offset": 1}, {"part": 1}, {"part": 9, "parts": 3},
         {"parts": 3, "offset": 2**64 - 1}, {"parts": 3, "part": 1}, {"parts": 3, "part": 2, "offset": 3},
     ],
     ids=str,

@@ -37,7 +37,7 @@ def entries_of(chunker: Chunker, cursor: int, head: int) -> list[dict[str, objec
     found: list[tuple[int, dict[str, object]]] = []
     while True:
         cursor = chunker.fill(cursor, head, True)
-        for kind in [chunker.ready] if chunker.ready else [1, 2]:
+        for kind in [chunker.ready] if chunker.ready else [1, 2, 3]:
             unpacker = msgpack.Unpacker(raw=False)
             unpacker.feed(chunker.entries(kind))
             found += [(cursor, record) for _time, record in unpacker]

@@ -21,6 +21,7 @@ from tests.emit.builders import (
     drain,
     on_the_wire,
     records_of,
+    replayed,
     request,
     response,
     ring_of,
@@ -111,10 +112,22 @@ def test_chunks_are_strict_forward(processes: Processes):
     assert far.connections == 1
 
 
+def test_what_answers_a_request_leaves_after_it(processes: Processes):
+    """A receiver judges responses, and answers replayed, by their requests; each kind has its chunks and its tag."""
+    made = [request(1), response(1), replayed(1, bytes(100_000)), request(2), replayed(2)]
+    with far_side() as far:
+        worker = processes.worker(ring_of(made, 1 << 19), to(far.address))
+        assert worker.end() == 0
+    tags = [frame[0].removeprefix("ringtap.") for frame in far.chunks]
+    assert tags == ["request", "response", *["replayed"] * (len(tags) - 4), "request", "replayed"]
+    assert len(tags) > 5, "the large one came in parts"
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_all_messages_arrive_at_our_receiver(processes: Processes, compression: str):
     """Same messages, same ids, large ones included; and nothing is in the ring that is not acknowledged."""
-    made = [*conversation(2000), response(5000, bytes(range(256)) * 20_000), *conversation(10)]
+    large = [made(5000, bytes(range(256)) * 20_000) for made in (response, replayed)]
+    made = [*conversation(2000), *large, *conversation(10), replayed(1), replayed(2, status=0, complete=False)]
     far = Ring.create(32 << 20)
     receiver, port = processes.receiver(far)
     sink = processes.worker(far, OutputSpec("null", 0))

@@ -71,7 +71,7 @@ FIELDS = r"write one of method, target, .*, header\('…'\), param\('…'\), coo
         ("method in ['GET'", "the end at character 17; write ] here"),
         ("method in []", "an empty list at character 12; write at least one value in it"),
         ("method not in ['GET']", "not before an operator at character 8; write not before method"),
-        ("kind == 'reply'", "kind 'reply' at character 9; write 'request' or 'response'"),
+        ("kind == 'reply'", "kind 'reply' at character 9; write 'request', 'response' or 'replayed'"),
         ("header == 'x'", r"== at character 8; write \( here"),
         ("header('') == 'x'", r"text '' .* at character 8; write header\('…'\)|header without a name at .*"),
         ("path ~ '(a'", "no regular expression .* at character 8; write one as Python's re takes it"),

@@ -59,6 +59,14 @@ def test_what_is_missing_is_said():
     assert start_line(RESPONSE.replace(complete=False)) == "200 [incomplete]"
 
 
+def test_an_answer_replayed_is_told_from_a_response():
+    """Both have a status, and one id."""
+    answer = RESPONSE.replace(kind="replayed", status=503)
+    assert start_line(answer) == "replayed: 503"
+    assert start_line(answer.replace(status=0, payload=b"", complete=False)) == "replayed: no answer [incomplete]"
+    assert list(json.loads(json_line(answer)))[8] == "status"
+
+
 def test_a_line_has_sizes_of_head_and_body():
     """And both addresses, with brackets around IPv6."""
     line = message_line(REQUEST)
