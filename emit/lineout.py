@@ -51,6 +51,10 @@ class LineOutput(Output):
     def hungry(self) -> bool:
         return not self.stuck or self.spec.policy == "drop"
 
+    @property
+    def holding(self) -> bool:
+        return self.locked
+
     def deadline(self) -> float | None:
         return self.retry_at_s
 

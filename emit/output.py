@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from capture.counters import Counters
 from capture.ring import Consumer
+from emit.answers import AnswerWriter
 from emit.match import Matcher
 from emit.records import OUTCOMES, OutputSpec
 from emit.sieve import Sieve
@@ -54,6 +55,7 @@ class Output(abc.ABC):
         self.cursor = consumer.tail  # everything before it is taken
         self.tally = Tally()
         self.sieve = _sieve(spec, consumer)  # None: every message is wanted
+        self.answers: AnswerWriter | None = None  # where answers to what it sends go; None: nobody wants them
         self.failure: str | None = None  # why it has given up, for good
         self.final = False  # no more records will come
         self.now_s = 0.0  # monotonic clock, as of the latest call from the worker
@@ -134,6 +136,11 @@ class Output(abc.ABC):
         """Whether `pump` stopped although it could go on at once, to let others have their turn."""
         return False
 
+    @property
+    def holding(self) -> bool:
+        """Whether others wait for this output to get the rest of a message that it has begun."""
+        return False
+
     def open(self) -> None:  # noqa: B027  # not every output has something to open
         """Open what there is to open."""
 
@@ -191,4 +198,7 @@ class Output(abc.ABC):
 def _sieve(spec: OutputSpec, consumer: Consumer) -> Sieve | None:
     if spec.where is None:
         return None
-    return Sieve(consumer, Matcher(parse(spec.where)), spec.verdicts or Verdicts.create())
+    verdicts = spec.verdicts or Verdicts.create()
+    if spec.follows is not None:
+        verdicts.follow(spec.follows)
+    return Sieve(consumer, Matcher(parse(spec.where)), verdicts)

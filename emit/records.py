@@ -4,6 +4,7 @@ In: nothing.  Out: frozen specifications of plain values, and the names of the c
 Invariant of the counters, per output: messages_taken = the sum of its OUTCOMES.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -74,12 +75,15 @@ WORKER_COUNTERS: Final = (
     "messages_taken",  # released from the ring, whatever became of them
     "bytes_taken",  # their payloads
     "position",  # of the ring, up to which all of this is booked: for a successor, if the worker dies
+    "answers",  # of a replay's target, written into the answer ring
+    "answers_dropped",  # that it had no room for
 )
 
 
-def worker_counters(n_outputs: int) -> tuple[str, ...]:
-    """Return the names of a worker's counters, in the order of its page."""
-    return WORKER_COUNTERS + tuple(f"output{i}_{name}" for i in range(n_outputs) for name in OUTPUT_COUNTERS)
+def worker_counters(outputs: int | Iterable[int]) -> tuple[str, ...]:
+    """Return the names of a worker's counters, in the order of its page; outputs by number, or how many there are."""
+    numbers = range(outputs) if isinstance(outputs, int) else outputs
+    return WORKER_COUNTERS + tuple(f"output{at}_{name}" for at in numbers for name in OUTPUT_COUNTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,8 @@ class OutputSpec:
     where: str | None = None  # which messages it wants; None: all
     verdicts: Verdicts | None = field(default=None, repr=False, compare=False)  # outlives the worker
     http: HttpSpec | None = None
+    follows: Verdicts | None = field(default=None, repr=False, compare=False)  # of a replay: of requests that were sent
+    answers: bool = False  # it sends requests, and what answers them goes to the other outputs
 
     @property
     def name(self) -> str:
@@ -168,6 +174,8 @@ class WorkerSpec:
     outputs: tuple[OutputSpec, ...]
     leave: Flag = field(default_factory=Flag, repr=False)  # raised: a successor takes over
     after: Ended | None = field(default=None, repr=False)  # whom it succeeds
+    answers: Ring | None = field(default=None, repr=False)  # where what answers its requests goes
+    asked: tuple[tuple[str, Verdicts], ...] = field(default=(), repr=False)  # by `where`: to be known of requests sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,19 @@ cdef struct Slot:
 
 cdef struct Page:            # table in emit/verdicts.pyx
     uint64_t count
-    uint64_t[7] reserved
+    uint64_t followed
+    uint64_t[6] reserved
     Slot[REMEMBERED] slots
 
 
 cdef class Verdicts:
     cdef Page* page                          # owned: mapping, unmapped in __dealloc__
     cdef readonly int memory_fd              # owned: closed in __dealloc__
+    cdef Verdicts source                     # None: nobody is followed
     cdef uint32_t* index                     # owned: freed in __dealloc__; slot + 1 by hash, linear probing; 0: free
     cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil
     cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil
     cdef size_t look(self, uint64_t id) noexcept nogil
     cdef void forget(self, uint64_t id) noexcept nogil
     cdef void enter(self, size_t slot) noexcept nogil
+    cdef void catch_up(self) noexcept nogil

@@ -3,10 +3,13 @@
 In: ids, and 64 bits each.  Out: the bits.  Invariant: the latest REMEMBERED requests are known, also to the worker
 that goes on where another was killed: the page is an anonymous memory file, handed over by descriptor.
 
+A memory has one process that writes it.  Another may follow it: it takes over what is new there before it looks up.
+
 The page, all fields 8 bytes, in native byte order:
 
 at 0    count       requests ever remembered; number n is in slot n % REMEMBERED
-at 8    reserved
+at 8    followed    requests taken over from the memory that this one follows
+at 16   reserved
 at 64   slots       REMEMBERED of them, 16 bytes each: id, known
 """
 
@@ -15,6 +18,8 @@ from multiprocessing import reduction
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+
+from capture.ring cimport ring_load, ring_store
 
 from capture.errors import MirrorError
 
@@ -114,15 +119,36 @@ cdef class Verdicts:
             self.forget(self.page.slots[slot].id)
         self.page.slots[slot].id = id
         self.page.slots[slot].known = known
-        self.page.count += 1
+        ring_store(&self.page.count, self.page.count + 1)     # after the slot: others may follow
         self.enter(slot)
 
     cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil:
         """Find what is known of a request; false if it was not seen, or too long ago."""
-        cdef uint32_t slot = self.index[self.look(id)]
+        cdef uint32_t slot
+        if self.source is not None:
+            self.catch_up()
+        slot = self.index[self.look(id)]
         if slot:
             known[0] = self.page.slots[slot - 1].known
         return slot != 0
+
+    cdef void catch_up(self) noexcept nogil:
+        """Take over what the memory that is followed has learnt since the last time."""
+        cdef Slot slot
+        cdef uint64_t count = ring_load(&self.source.page.count)
+        cdef uint64_t at = self.page.followed
+        if count - at > REMEMBERED:
+            at = count - REMEMBERED
+        while at < count:
+            slot = self.source.page.slots[at % REMEMBERED]
+            if ring_load(&self.source.page.count) - at < REMEMBERED:      # else it may have been written meanwhile
+                self.remember(slot.id, slot.known)
+            at += 1
+        self.page.followed = at
+
+    def follow(self, Verdicts source not None):
+        """Know from now on what another memory knows, which another process writes."""
+        self.source = source
 
     def put(self, uint64_t name, uint64_t known):
         """Note a request."""

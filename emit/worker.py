@@ -2,6 +2,9 @@
 
 In: a message ring.  Out: deliveries, counters, and one "undelivered" event per output that failed.  Invariant: the
 ring is released up to the slowest output's safe position, and nothing is counted as taken before it is released.
+
+An output that replays has answers.  They go into a ring of their own, which a further worker reads, with the other
+outputs: they cannot go into the ring that they are answers to, and outputs may be slow.
 """
 
 import math
@@ -11,16 +14,20 @@ from typing import Final
 
 from capture.child import run_child
 from capture.errors import DeliveryError
-from capture.ring import Consumer
+from capture.ring import Consumer, Producer
+from emit.answers import AnswerWriter
 from emit.blockout import BlockOutput
 from emit.file import FileOutput
 from emit.http import HttpOutput
+from emit.match import Matcher
 from emit.null import NullOutput
 from emit.output import Output
 from emit.records import OUTCOMES, OutputSpec, WorkerSpec
+from emit.sieve import Sieve
 from emit.stdout import StdoutOutput
 from emit.tcp import TcpOutput
 from emit.walk import count_messages
+from emit.where import parse
 
 NAP_MS: Final = 1
 """After a burst: wait that long for a next one to gather before looking, instead of being woken record by record."""
@@ -60,6 +67,7 @@ class Worker:
         self.consumer = Consumer(spec.ring)
         self.recover()
         self.released = self.consumer.tail
+        self.answers = self.answering()
         self.outputs = [self.open(output) for output in spec.outputs]
         self.poller = select.poll()
         self.watched: dict[int, int] = {}
@@ -82,7 +90,17 @@ class Worker:
     def open(self, spec: OutputSpec) -> Output:
         """Make one output; nothing is opened yet."""
         kind = BlockOutput if spec.format == "recording" else OUTPUTS[spec.type]
-        return kind(spec, self.consumer, self.counters)
+        output = kind(spec, self.consumer, self.counters)
+        output.answers = self.answers if spec.answers else None
+        return output
+
+    def answering(self) -> AnswerWriter | None:
+        """Make what takes the answers to what our outputs send, if others want them."""
+        if self.spec.answers is None:
+            return None
+        matchers = [(Matcher(parse(where)), verdicts) for where, verdicts in self.spec.asked]
+        sieves = [Sieve(self.consumer, matcher, verdicts) for matcher, verdicts in matchers if matcher.remembers]
+        return AnswerWriter(Producer(self.spec.answers), self.counters, sieves)
 
     def run(self) -> None:
         """Work until the ring is closed and every output is done; raises DeliveryError if one of them failed.
@@ -110,6 +128,8 @@ class Worker:
     def pump(self, head: int, now_s: float) -> None:
         """Give every output its turn, and the ring what all are done with."""
         before = [output.cursor for output in self.outputs]
+        if self.answers is not None:  # the one who has the file we hold may be the one who is to read them
+            self.answers.urgent = any(output.holding for output in self.outputs)
         for output in self.outputs:
             output.pump(head, now_s)
         self.moved = before != [output.cursor for output in self.outputs]
@@ -127,6 +147,8 @@ class Worker:
         self.release(head)
         for output in self.outputs:
             output.leave()
+        if self.answers is not None:
+            self.answers.drain()
 
     def release(self, head: int) -> None:
         """Give back what every output is done with, and book it."""
@@ -201,5 +223,7 @@ class Worker:
             text = f"{output.spec.name}: {output.failure}; {undelivered} messages were not delivered"
             self.spec.events.tell("undelivered", output=output.spec.index, messages=undelivered, text=text)
             failures.append(text)
+        if self.answers is not None:
+            self.answers.close()
         if failures:
             raise DeliveryError("; ".join(failures))

@@ -35,7 +35,7 @@ class Advisor:
         for name, what, help_ in causes:
             yield from self._say(name, capture.get(name, 0), what, help_, now_s)
         for at, label in enumerate(tally.outputs):
-            count = sum(counts.get(f"output{at}_dropped", 0) for counts in tally.workers)
+            count = sum(counts.get(f"output{at}_dropped", 0) for counts in (*tally.workers, *tally.answers))
             what = f"messages were dropped at output {at}: {label}"
             yield from self._say(f"{at} {label}", count, what, _OUTPUT, now_s)
 

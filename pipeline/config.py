@@ -415,6 +415,16 @@ class Config(Table):
         return "drop" if self.input.type == "live" and output.type != "file" else "block"
 
 
+def replays(output: Output) -> bool:
+    """Whether an output sends requests and gets answers."""
+    return isinstance(output, HttpOutput)
+
+
+def wants_answers(config: Config) -> bool:
+    """Whether the answers that an output gets are messages for the others."""
+    return any(isinstance(output, HttpOutput) and output.answers for output in config.output)
+
+
 class CombinationError(ValueError):
     """Two keys that cannot go together; `key` is where to change something."""
 
@@ -435,6 +445,7 @@ def check_combinations(config: Config) -> None:
     _check_writers(config)
     _check_formats(config)
     _check_replay(config)
+    _check_answers(config)
 
 
 def _check_replay(config: Config) -> None:
@@ -459,6 +470,14 @@ def _check_no_tls(at: int, output: HttpOutput) -> None:
         if name in output.model_fields_set:
             advice = "the address has no TLS: write https://, or leave this key out"
             raise CombinationError(f"output.{at}.{name}", getattr(output, name), advice)
+
+
+def _check_answers(config: Config) -> None:
+    """Answers that are asked for go somewhere."""
+    if wants_answers(config) and all(replays(output) for output in config.output):
+        at = next(at for at, output in enumerate(config.output) if getattr(output, "answers", False))
+        advice = "no other output is there to take them: add one, or leave this out"
+        raise CombinationError(f"output.{at}.answers", True, advice)
 
 
 def _check_formats(config: Config) -> None:

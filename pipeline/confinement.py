@@ -11,7 +11,7 @@ from capture.errors import ConfigError
 from capture.privileges import Account, Capability, Rights, account
 from pipeline.config import Config, LiveInput
 from pipeline.lanes import cores_of, lanes
-from pipeline.wiring import Stage
+from pipeline.wiring import WORKERS, Stage
 
 
 def confine(config: Config, stages: Sequence[Stage]) -> list[Stage]:
@@ -55,5 +55,4 @@ def _user(config: Config) -> Account | None:
 
 
 def _lane(config: Config, stage: Stage) -> int:
-    number = int(stage.name.partition(" ")[2] or 0)
-    return number // config.workers.count if stage.kind == "worker" else number
+    return stage.number // config.workers.count if stage.kind in WORKERS else stage.number

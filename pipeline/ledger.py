@@ -51,10 +51,20 @@ class Delivery:
 
     workers: Sequence[Counts]
     outputs: Sequence[str]
+    answers: Sequence[Counts] = ()  # of workers for answers to a replay
 
     def worker(self, name: str) -> int:
         """Sum one counter over these workers."""
         return sum(counts.get(name, 0) for counts in self.workers)
+
+    def output(self, at: int, name: str) -> int:
+        """Sum one counter of an output over these workers, and over those for answers."""
+        return sum(counts.get(f"output{at}_{name}", 0) for counts in (*self.workers, *self.answers))
+
+    def answered(self, at: int | None = None) -> int:
+        """Return how many answers were taken, or came to one output: not every output is one for answers."""
+        pages = [counts for counts in self.answers if at is None or f"output{at}_delivered" in counts]
+        return sum(counts.get("messages_taken", 0) for counts in pages)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class Tally:
     parts: Mapping[str, Counts] = field(default_factory=dict)  # of `capture` and `assemble`, where there are several
     succeeded: Sequence[Delivery] = ()  # earlier workers, oldest first
     reader: Counts | None = None
+    answers: Sequence[Counts] = ()  # of workers for answers to a replay
 
     @property
     def source(self) -> tuple[str, Counts | None]:
@@ -81,10 +92,14 @@ class Tally:
         """Sum one counter over all workers, of now and earlier."""
         return sum(each.worker(name) for each, _heading in self.deliveries())
 
+    def output(self, at: int, name: str) -> int:
+        """Sum one counter of an output over all of them."""
+        return sum(each.output(at, name) for each, _heading in self.deliveries())
+
     def deliveries(self) -> list[tuple[Delivery, str]]:
         """Return the workers of each configuration that this run has had, and what to add to their outputs' names."""
         earlier = [(each, f", before reload {at}") for at, each in enumerate(self.succeeded, start=1)]
-        return [*earlier, (Delivery(self.workers, self.outputs), "")]
+        return [*earlier, (Delivery(self.workers, self.outputs, self.answers), "")]
 
 
 @dataclass(frozen=True)
@@ -130,6 +145,8 @@ class Ledger:
         }
         counters: dict[str, Any] = {name: dict(counts) for name, counts in single.items() if counts is not None}
         counters["workers"] = [dict(counts) for each, _when in tally.deliveries() for counts in each.workers]
+        if answers := [dict(counts) for each, _when in tally.deliveries() for counts in each.answers]:
+            counters["answers"] = answers
         if tally.parts:
             counters["parts"] = {name: dict(counts) for name, counts in tally.parts.items()}
         equations = [
@@ -230,13 +247,25 @@ def _messages(tally: Tally) -> list[Equation]:
     arrived = source["messages"] if source is not None else 0
     taken = tally.worker("messages_taken")
     equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken})]
+    if any(each.answers for each, _when in tally.deliveries()):
+        equations.append(_answers(tally))
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
-            right = {place: each.worker(f"output{at}_{place}") for place in OUTCOMES}
+            right = {place: each.output(at, place) for place in OUTCOMES}
             if not right["responses"]:  # most outputs take them
                 del right["responses"]
-            equations.append(Equation(f"output {at}: {label}{when}", each.worker("messages_taken"), right))
+            arrived = each.worker("messages_taken") + each.answered(at)
+            equations.append(Equation(f"output {at}: {label}{when}", arrived, right))
     return equations
+
+
+def _answers(tally: Tally) -> Equation:
+    """Return what became of the answers to a replay, on their way to the other outputs."""
+    dropped = tally.worker("answers_dropped")
+    taken = sum(each.answered() for each, _when in tally.deliveries())
+    return Equation(
+        "answers replayed", tally.worker("answers") + dropped, {"taken by answer workers": taken, "dropped": dropped}
+    )
 
 
 def _losses(tally: Tally) -> dict[str, int]:
@@ -245,10 +274,12 @@ def _losses(tally: Tally) -> dict[str, int]:
         for name, words in LOSSES.items():
             if counts is not None and counts.get(name, 0):
                 losses[words] = losses.get(words, 0) + counts[name]
+    if tally.worker("answers_dropped"):
+        losses["answers dropped, as the answer ring was full"] = tally.worker("answers_dropped")
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
             for place in OUTPUT_LOSSES:
-                count = each.worker(f"output{at}_{place}")
+                count = each.output(at, place)
                 if count:
                     losses[f"messages {place} at output {at}: {label}{when}"] = count
     return losses

@@ -61,7 +61,7 @@ def _drops(now: Tally) -> list[str]:
     """Say what a live run has lost so far, nothing if that is nothing."""
     capture = now.capture or {}
     dropped = sum(capture.get(f"frames_dropped_{place}", 0) for place in ("kernel", "interface", "ring"))
-    at_output = sum(now.worker(f"output{at}_dropped") for at in range(len(now.outputs)))
+    at_output = sum(now.output(at, "dropped") for at in range(len(now.outputs)))
     frames = [f"{dropped:,} frames dropped"] if dropped else []
     return frames + ([f"{at_output:,} messages dropped at outputs"] if at_output else [])
 

@@ -112,11 +112,13 @@ class Reloader:
     def _succeed(self, config: Config) -> None:
         """Start other workers; they take over once captures leave out what these send to."""
         workers = self.wiring.workers()
-        rings = [stage.reads[0] for stage in workers]
+        count = sum(stage.kind == "worker" for stage in workers)
+        answers = stages.answer_rings(config, count, workers)
+        self.wiring.rings.update(answers)
         before = self.config.output
 
         def make(after: Sequence[Ended]) -> list[Stage]:
-            return stages.workers(config, self.level, rings, after, workers)
+            return stages.workers(config, self.level, tuple(answers.values()), after, workers)
 
         def failed() -> None:
             self.config = self.config.model_copy(update={"output": before})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from capture.taps import LEAST_BUFFER
-from pipeline.config import Config, LiveInput
+from pipeline.config import Config, LiveInput, wants_answers
 from pipeline.findings import Finding, Verdict
 from pipeline.lanes import CAPTURES, READERS, by_kernel, lanes
 from pipeline.machine import Machine
@@ -30,7 +30,12 @@ def examine_resources(machine: Machine, config: Config | None, watching: int) ->
 
 def _processes(config: Config, count: int) -> int:
     captures = count * CAPTURES if by_kernel(config) else READERS
-    return captures + count * (1 + config.workers.count)
+    return captures + count * (1 + _workers(config))
+
+
+def _workers(config: Config) -> int:
+    """Return how many there are in a lane, each with its ring."""
+    return config.workers.count * (2 if wants_answers(config) else 1)
 
 
 def _fixed(config: Config, source: LiveInput, count: int, watching: int) -> int:
@@ -38,7 +43,7 @@ def _fixed(config: Config, source: LiveInput, count: int, watching: int) -> int:
     captures = count if by_kernel(config) else READERS
     share = min(source.buffer, max(LEAST_BUFFER, source.buffer // max(1, watching)))
     ring = config.ring
-    return captures * share * max(1, watching) + count * (ring.frames + config.workers.count * ring.messages)
+    return captures * share * max(1, watching) + count * (ring.frames + _workers(config) * ring.messages)
 
 
 def _memory(machine: Machine, config: Config, fixed: int) -> Finding:

@@ -1,12 +1,13 @@
 """From a configuration to the stages of a run: what each process is given.
 
 In: a `Config`.  Out: a `Wiring`, its stages in the order in which they start, consumers before producers.
-Invariant: every ring has one writing and, at a time, one reading stage.  A lane is a frame ring, its assembler and
-their workers, which are numbered through all lanes.
+Invariant: every ring has, at a time, one writing and one reading stage.  A lane is a frame ring, its assembler and
+their workers, which are numbered through all lanes.  Where outputs want the answers to a replay, each worker writes
+them into a ring of its own, for an answer worker of the same number.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -49,6 +50,8 @@ from pipeline.config import (
     StdoutOutput,
     TcpInput,
     TcpOutput,
+    replays,
+    wants_answers,
 )
 from pipeline.confinement import confine
 from pipeline.lanes import by_kernel, lanes
@@ -61,7 +64,8 @@ def wire(config: Config, level: int) -> Wiring:
     count = lanes(config)
     rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(count * config.workers.count)}
     messages = tuple(rings.values())
-    stages = _workers(config, level, messages)
+    answers = answer_rings(config, len(messages))
+    stages = _workers(config, level, messages, tuple(answers.values()))
     selection = live.select(config)
     if isinstance(config.input, TcpInput):
         stages.append(_receiver(config.input, level, messages))
@@ -74,31 +78,67 @@ def wire(config: Config, level: int) -> Wiring:
         stages += _assemblers(names, level, chosen, tuple(frames.values()), messages)
         stages += _captures(config, level, chosen, selection, tuple(frames.values()))
         rings = frames | rings
-    return Wiring(confine(config, stages), rings, labels(config), selection)
+    return Wiring(confine(config, stages), rings | answers, labels(config), selection)
+
+
+def answer_rings(config: Config, count: int, before: Sequence[Stage] = ()) -> dict[str, Ring]:
+    """Return the answer rings that a configuration has use for, by name; those that workers of before write go on."""
+    if not wants_answers(config):
+        return {}
+    known = {stage.number: stage.writes[0] for stage in before if stage.kind == "worker" and stage.writes}
+    return {f"answer ring {at}": known.get(at) or Ring.create(config.ring.messages) for at in range(count)}
 
 
 def workers(
-    config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended], before: Sequence[Stage]
+    config: Config, level: int, answers: Sequence[Ring], after: Sequence[Ended], before: Sequence[Stage]
 ) -> list[Stage]:
-    """Return one worker for each message ring; `before` read the rings until now, `after` are their ends."""
-    return confine(config, _workers(config, level, rings, after, before))
+    """Return workers in the place of those of `before`, which read the rings until now; `after` are their ends."""
+    rings = [stage.reads[0] for stage in before if stage.kind == "worker"]
+    return confine(config, _workers(config, level, rings, answers, after, before))
 
 
 def _workers(
-    config: Config, level: int, rings: Sequence[Ring], after: Sequence[Ended] = (), before: Sequence[Stage] = ()
-) -> list[Stage]:
-    listed = enumerate(zip_longest(rings, after, before))
-    paces = [_pace(output) for output in config.output]
-    return [_worker(config, level, at, len(rings), ring, ended, old, paces) for at, (ring, ended, old) in listed]
+    config: Config, level: int, rings: Sequence[Ring], answers: Sequence[Ring],
+    after: Sequence[Ended] = (), before: Sequence[Stage] = (),
+) -> list[Stage]:  # fmt: skip
+    """Return a worker for each message ring, behind one for each answer ring: consumers start first."""
+    old = {stage.name: stage.spec for stage in before if isinstance(stage.spec, WorkerSpec)}
+    ends = {stage.name: ended for stage, ended in zip(before, after, strict=False)}
+    paces = _paces(config, old.values())
+    writing, reading = [], []
+    for at, (ring, answer) in enumerate(zip_longest(rings, answers)):
+        name = f"worker {at}"
+        asked = {} if answer is None else _asked(config, old.get(name))
+        outputs = _outputs(config, old.get(name), paces)
+        common = {"level": level, "index": at, "workers": len(rings)}
+        more = {"answers": answer, "asked": tuple(asked.items())}
+        writing.append(_worker(name, ring, outputs, ends.get(name), **common, **more))
+        if answer is not None:
+            name = f"answer worker {at}"
+            outputs = _outputs(config, old.get(name), paces, asked)
+            reading.append(_worker(name, answer, outputs, ends.get(name), **common))
+    return [*reading, *writing]
 
 
-def _pace(output: Output) -> Pace | None:
-    """Return the schedule that all workers of an output share."""
-    if not isinstance(output, HttpOutput):
-        return None
-    if output.rate is not None:
-        return Pace.create(rate=output.rate, ramp_s=output.ramp)
-    return Pace.create(speed=0 if output.speed == "max" else output.speed, ramp_s=output.ramp)
+def _asked(config: Config, before: WorkerSpec | None) -> dict[str, Verdicts]:
+    """Return where it is noted what those who take answers will want to know of requests, by their `where`."""
+    known = {} if before is None else dict(before.asked)
+    takers = [output for output in config.output if not replays(output)]
+    return {each.where: known.get(each.where) or Verdicts.create() for each in takers if each.where is not None}
+
+
+def _paces(config: Config, before: Iterable[WorkerSpec]) -> list[Pace | None]:
+    """Return the schedule that all workers share, of each output that has one; one that goes on keeps it."""
+    known = [(each.address, each.http.pace) for spec in before for each in spec.outputs if each.http is not None]
+    return [_pace(output, known) if isinstance(output, HttpOutput) else None for output in config.output]
+
+
+def _pace(output: HttpOutput, known: Sequence[tuple[str | None, Pace]]) -> Pace:
+    wanted = (0.0 if output.speed == "max" or output.rate else output.speed, output.rate or 0.0, output.ramp)
+    for address, pace in known:
+        if address == output.address and (pace.speed, pace.rate, pace.ramp_s) == wanted:
+            return pace
+    return Pace.create(*wanted)
 
 
 def labels(config: Config) -> tuple[str, ...]:
@@ -113,24 +153,31 @@ def label(output: Output) -> str:
     return f"file {output.path}" if isinstance(output, FileOutput) else output.type
 
 
-def _worker(
-    config: Config, level: int, index: int, workers: int, ring: Ring,
-    after: Ended | None, before: Stage | None, paces: Sequence[Pace | None],
-) -> Stage:  # fmt: skip
-    known = list(before.spec.outputs) if before is not None else []  # type: ignore[attr-defined]
-    outputs = tuple(
-        _output(at, output, config.policy(output), known, paces[at]) for at, output in enumerate(config.output)
-    )
-    events, counters = EventQueue(), Counters(worker_counters(len(outputs)))
+def _worker(name: str, ring: Ring, outputs: tuple[OutputSpec, ...], after: Ended | None, **more: Any) -> Stage:
+    events, counters = EventQueue(), Counters(worker_counters(output.index for output in outputs))
     spec = WorkerSpec(
-        parent=os.getpid(), level=level, events=events, counters=counters, ring=ring,
-        index=index, workers=workers, outputs=outputs, after=after,
+        parent=os.getpid(), events=events, counters=counters, ring=ring, outputs=outputs, after=after, **more
     )  # fmt: skip
-    return Stage(f"worker {index}", emit.worker.main, spec, events, counters, reads=(ring,))
+    writes = () if spec.answers is None else (spec.answers,)
+    return Stage(name, emit.worker.main, spec, events, counters, writes=writes, reads=(ring,))
+
+
+def _outputs(
+    config: Config,
+    before: WorkerSpec | None,
+    paces: Sequence[Pace | None],
+    follows: Mapping[str, Verdicts] | None = None,
+) -> tuple[OutputSpec, ...]:
+    """Return the outputs of a worker; or those that take answers, and follow what is noted of requests."""
+    known = [] if before is None else list(before.outputs)
+    listed = [(at, each) for at, each in enumerate(config.output) if follows is None or not replays(each)]
+    made = [_output(at, each, config.policy(each), known, paces[at]) for at, each in listed]
+    return tuple(made if follows is None else (replace(each, follows=follows.get(each.where or "")) for each in made))
 
 
 def _output(index: int, output: Output, policy: str, before: list[OutputSpec], pace: Pace | None) -> OutputSpec:
     common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy}
+    common["answers"] = isinstance(output, HttpOutput) and output.answers
     where = wanted(output)
     if where is not None:
         common |= {"where": where, "verdicts": _verdicts(where, before)}

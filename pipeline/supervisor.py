@@ -4,7 +4,8 @@ In: stages, and a function to call a few times per second.  Out: an `Outcome`.  
 or raises, no child is left.  Signal handlers only note the signal; the loop acts.
 
 Workers can be succeeded while the run goes on: each successor is started first, and waits for the end of the worker
-whose ring it takes over; that one is asked to leave when all successors are ready.
+whose ring it takes over; that one is asked to leave when all successors are ready.  One whose ring has no further use,
+as nobody writes there any more, is not succeeded: it reads it to its end.
 """
 
 import contextlib
@@ -211,6 +212,10 @@ class Supervisor:
                 self.children = [child for child in self.children if child not in succession.before]
                 self.succession = succession = None
                 gc.collect()  # each has a thread that refers back to it, and descriptors that the next ones need
+            else:
+                for child in succession.before:
+                    if child.reaped:
+                        self._close_behind(child)
         elif any(child.reaped for child in succession.after):
             why = "; ".join(_why(child, child.process.exitcode or 0) for child in succession.after if child.reaped)
             log.error("reload: the workers for the new outputs did not start: %s; those of before go on", why)
@@ -220,8 +225,10 @@ class Supervisor:
             succession.failed()
         elif all(child.ready for child in succession.after) and succession.prepared():
             succession.asked = True
+            taken_over = {ring for child in succession.after for ring in child.stage.reads}
             for child in succession.before:
-                child.stage.spec.leave.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
+                if taken_over.intersection(child.stage.reads):
+                    child.stage.spec.leave.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
 
     def _dismiss(self, children: Sequence[Child]) -> None:
         """End children that nobody has come to need, and forget them."""
@@ -256,8 +263,14 @@ class Supervisor:
             if not child.stage.source:
                 self._kill(self.wiring.feeding(child.stage))
                 self._set_deadline()
-        for ring in child.stage.writes:
-            Producer(ring).close()  # on behalf of the dead: nobody else writes there
+        self._close_behind(child)
+
+    def _close_behind(self, gone: Child) -> None:
+        """Close, on behalf of a child that has ended, the rings that nobody else writes or is about to."""
+        written = {ring for child in self.children if not child.reaped for ring in child.stage.writes}
+        for ring in gone.stage.writes:
+            if ring not in written:
+                Producer(ring).close()
 
     def _act(self) -> None:
         """Act on the signals noted since the last time, and on the deadline."""

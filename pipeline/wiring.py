@@ -6,7 +6,7 @@ Of every kind of process there may be several; a name is the kind, and a number 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from capture.child import EventQueue
 from capture.counters import Counters
@@ -14,6 +14,9 @@ from capture.privileges import Rights
 from capture.ring import Ring
 from pipeline.ledger import Counts, Delivery, Tally, total
 from pipeline.live import Selection
+
+WORKERS: Final = ("worker", "answer worker")
+"""Kinds of stages that have the outputs: those of message rings, and those of the rings with answers to a replay."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,12 @@ class Stage:
     @property
     def kind(self) -> str:
         """What it is, whatever its number."""
-        return self.name.split()[0]
+        return self.name.rstrip("0123456789 ")
+
+    @property
+    def number(self) -> int:
+        """Which of its kind it is."""
+        return int(self.name[len(self.kind) :] or 0)
 
 
 @dataclass
@@ -50,8 +58,8 @@ class Wiring:
     leaving: tuple[list[Stage], tuple[str, ...]] | None = None  # workers that are being succeeded, and their outputs
 
     def workers(self) -> list[Stage]:
-        """Return the workers of now."""
-        return [stage for stage in self.stages if stage.kind == "worker"]
+        """Return the workers of now, those for answers included."""
+        return [stage for stage in self.stages if stage.kind in WORKERS]
 
     def succeed(self, successors: Sequence[Stage], outputs: tuple[str, ...]) -> None:
         """Put other workers in the place of those of now, which go on until they are buried."""
@@ -62,7 +70,7 @@ class Wiring:
         """Keep of the workers that were succeeded what they counted, now that they have ended."""
         if self.leaving is not None:
             stages, outputs = self.leaving
-            self.succeeded.append(Delivery(_counts(stages), outputs))
+            self.succeeded.append(_delivery(stages, outputs))
             self.leaving = None
 
     def restore(self) -> None:
@@ -79,6 +87,7 @@ class Wiring:
     def tally(self) -> Tally:
         """Read every counter page as it stands now."""
         captures, assemblers = self._pages("capture"), self._pages("assembler")
+        now = _delivery(self.workers(), self.outputs)
         several = len(assemblers) > 1
         for stage in self.stages:
             if stage.assembled is not None:
@@ -86,12 +95,11 @@ class Wiring:
         parts = captures | assemblers if several else {}
         return Tally(
             total(captures.values()), total(assemblers.values()), total(self._pages("receiver").values()),
-            tuple(self._pages("worker").values()), self.outputs, parts,
-            self._earlier(), total(self._pages("reader").values()),
+            now.workers, now.outputs, parts, self._earlier(), total(self._pages("reader").values()), now.answers,
         )  # fmt: skip
 
     def _earlier(self) -> tuple[Delivery, ...]:
-        leaving = [] if self.leaving is None else [Delivery(_counts(self.leaving[0]), self.leaving[1])]
+        leaving = [] if self.leaving is None else [_delivery(*self.leaving)]
         return (*self.succeeded, *leaving)
 
     def _pages(self, kind: str) -> dict[str, Counts]:
@@ -112,5 +120,8 @@ class Wiring:
         return ", ".join(f"{stats.used:,} bytes in {name}" for name, stats in held.items() if stats.used)
 
 
-def _counts(stages: Sequence[Stage]) -> tuple[Counts, ...]:
-    return tuple(stage.counters.as_dict() for stage in stages)
+def _delivery(stages: Sequence[Stage], outputs: Sequence[str]) -> Delivery:
+    """Read what workers count."""
+    pages = [(stage.kind, stage.counters.as_dict()) for stage in stages]
+    workers, answers = ([counts for kind, counts in pages if kind == each] for each in WORKERS)
+    return Delivery(workers, outputs, answers)

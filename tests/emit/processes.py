@@ -92,9 +92,14 @@ class Processes:
 
     def worker(self, ring: Ring, *outputs: OutputSpec, counters: Counters | None = None, **more: Any) -> Child:
         """Start a worker."""
+        return self.start(emit.worker.main, self.worker_spec(ring, *outputs, counters=counters, **more))
+
+    def worker_spec(
+        self, ring: Ring, *outputs: OutputSpec, counters: Counters | None = None, **more: Any
+    ) -> WorkerSpec:
+        """Say what a worker is started with."""
         counters = counters or Counters(worker_counters(len(outputs)))
-        spec = WorkerSpec(os.getpid(), 20, EventQueue(), counters, ring, 0, 1, outputs, **more)
-        return self.start(emit.worker.main, spec)
+        return WorkerSpec(os.getpid(), 20, EventQueue(), counters, ring, 0, 1, outputs, **more)
 
     def receiver(self, *rings: Ring, port: int = 0, **limits: Any) -> tuple[Child, int]:
         """Start a receiver and wait until it listens; return it and its port."""

@@ -8,8 +8,21 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from assemble.settings import REALMS, TUNNELS
-from pipeline.config import INPUTS, OUTPUTS, Assemble, Config, Realm, Ring, Tunnel, Workers
+from pipeline.config import (
+    INPUTS,
+    OUTPUTS,
+    Assemble,
+    CombinationError,
+    Config,
+    Realm,
+    Ring,
+    Tunnel,
+    Workers,
+    check_combinations,
+    wants_answers,
+)
 from pipeline.template import default
+from tests.pipeline.sending import sending
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 TABLES: list[type[BaseModel]] = [*INPUTS, Assemble, Workers, Ring, *OUTPUTS]
@@ -47,3 +60,15 @@ def test_the_tunnels_of_the_configuration_are_those_of_the_decoder():
 def test_every_type_of_input_and_output_is_in_its_union():
     """`INPUTS` and `OUTPUTS` are what error lines list."""
     assert {str(each) for each in INPUTS} <= {str(each) for each in Config.model_fields["input"].annotation.__args__}
+
+
+def test_answers_that_nobody_would_take_are_refused():
+    """A key without an effect is a mistake; outputs that send do not send what others were answered."""
+    text = '[input]\ntype = "tcp"\nlisten = "127.0.0.1:1"\n[[output]]\ntype = "null"\n'
+    config = sending(text, False, True)
+    check_combinations(config)
+    assert wants_answers(config)
+    with pytest.raises(CombinationError, match="no other output is there to take them") as caught:
+        check_combinations(config.model_copy(update={"output": config.output[:2]}))
+    assert caught.value.key == "output.1.answers"
+    assert not wants_answers(config.model_copy(update={"output": config.output[::2]}))

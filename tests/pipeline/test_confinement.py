@@ -12,6 +12,7 @@ from pipeline import confinement
 from pipeline.settings import parse
 from pipeline.stages import wire
 from pipeline.wiring import Wiring
+from tests.pipeline.sending import sending
 
 LIVE = '[input]\ntype = "live"\ninterfaces = ["lo"]\n{}\n[workers]\ncount = 2\n[[output]]\ntype = "null"\n'
 
@@ -83,3 +84,14 @@ def test_pinned_processes_of_a_lane_share_its_cores_out(monkeypatch):
         "worker 2": (4,), "worker 3": (5,), "assembler 1": (6,), "capture 1": (7,),
     }  # fmt: skip
     assert {stage.cores for stage in wired("lanes = 2").stages} == {()}
+
+
+def test_who_takes_answers_is_in_the_lane_of_who_gets_them(monkeypatch):
+    """Its ring stays in the caches of that lane, and other lanes keep their cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(12)))
+    config = sending(LIVE.format("lanes = 2\npin = true"), True)
+    cores = {stage.name: stage.cores[0] for stage in wire(config, logging.INFO).stages}
+    assert {name for name, core in cores.items() if core < 6} == {
+        "worker 0", "worker 1", "answer worker 0", "answer worker 1", "assembler 0", "capture 0",
+    }  # fmt: skip
+    assert sorted(cores.values()) == list(range(12))

@@ -164,3 +164,41 @@ def test_recordings_have_records_in_place_of_frames():
     assert built.as_json()["counters"]["reader"]["messages"] == 20
     for name in ("records", "records_refused", "records_joined", "messages"):
         assert not ledger.build(replace(run, reader=reader | {name: reader[name] + 1})).closed
+
+
+ANSWERED = replace(
+    RUN,
+    workers=(WORKER | {"answers": 8, "answers_dropped": 1}, WORKER),
+    answers=(
+        dict.fromkeys(worker_counters([1]), 0) | {"messages_taken": 8, "output1_delivered": 5, "output1_filtered": 3},
+    ),
+)
+"""A run in which output 0 replays."""
+
+
+def test_answers_are_messages_of_the_outputs_that_take_them():
+    """The sum is over both ways by which an output has messages; the one that sends has none of the second."""
+    built = ledger.build(ANSWERED)
+    assert built.closed
+    rows = {each.name: each for each in built.equations}
+    assert (rows["answers replayed"].left, rows["output 0: null"].left, rows["output 1: file o.jsonl"].left) == (
+        9,
+        20,
+        28,
+    )
+    assert rows["output 1: file o.jsonl"].right["filtered"] == 3
+    assert built.losses == {"answers dropped, as the answer ring was full": 1}
+    assert json.loads(json.dumps(built.as_json()))["counters"]["answers"][0]["messages_taken"] == 8
+    assert "answers" not in ledger.build(RUN).as_json()["counters"]
+
+
+@pytest.mark.parametrize("name", ["messages_taken", "output1_delivered", "output1_dropped"])
+def test_one_too_many_anywhere_in_a_worker_for_answers_opens_it(name):
+    """Each of its counters stands in an equation, too."""
+    page = ANSWERED.answers[0]
+    assert not ledger.build(replace(ANSWERED, answers=({**page, name: page[name] + 1},))).closed
+
+
+def test_an_answer_that_nobody_took_is_in_flight():
+    """The worker for answers was killed."""
+    assert not ledger.build(replace(ANSWERED, workers=(WORKER | {"answers": 9}, WORKER))).closed

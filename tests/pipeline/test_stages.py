@@ -9,6 +9,7 @@ from pipeline.settings import parse
 from pipeline.stages import wire
 from tests.integration.jobs import exchanges
 from tests.packets_files import write_pcap
+from tests.pipeline.sending import sending
 
 
 @pytest.fixture
@@ -143,3 +144,34 @@ def test_a_filter_arrives_with_a_memory_for_each_worker(reading):
     assert one.verdicts is not other.verdicts
     (plain,) = wire(parse(reading, "m.toml"), logging.INFO).workers()[0].spec.outputs
     assert (plain.where, plain.verdicts) == (None, None)
+
+
+def test_answers_have_a_ring_and_a_worker_beside_each_worker(reading):
+    """Their workers come first, as consumers do, and have all outputs but those that send."""
+    wiring = wire(sending(reading, True, False), logging.INFO)
+    readers, workers = wiring.stages[:2], wiring.stages[2:4]
+    assert [each.name for each in wiring.stages] == [
+        "answer worker 0", "answer worker 1", "worker 0", "worker 1", "assembler", "capture",
+    ]  # fmt: skip
+    for at, (reader, worker) in enumerate(zip(readers, workers, strict=True)):
+        ring = wiring.rings[f"answer ring {at}"]
+        assert worker.writes == reader.reads == (worker.spec.answers,) == (reader.spec.ring,) == (ring,)
+        assert reader.spec.answers is None
+        assert [(each.index, each.answers) for each in worker.spec.outputs] == [(0, True), (1, False), (2, False)]
+        assert [each.index for each in reader.spec.outputs] == [2]
+        assert wiring.feeding(reader) == [worker, *wiring.stages[4:]]
+    for config in (sending(reading), sending(reading, False)):
+        assert not any("answer" in name for name in [*wire(config, logging.INFO).rings])
+
+
+def test_who_takes_answers_knows_of_requests_what_the_worker_noted(reading):
+    """One note for all outputs of the same `where`, and none that two processes write."""
+    where = "where = \"path == '/a'\"\n"
+    text = reading + where + '[[output]]\ntype = "null"\n' + where + '[[output]]\ntype = "null"\n'
+    reader, _other, worker, *_rest = wire(sending(text, True), logging.INFO).stages
+    ((noted, memory),) = worker.spec.asked
+    assert noted == "path == '/a'"
+    assert [each.follows for each in reader.spec.outputs] == [memory, memory, None]
+    assert [each.follows for each in worker.spec.outputs] == [None] * 4
+    memories = [each.verdicts for spec in (reader.spec, worker.spec) for each in spec.outputs if each.verdicts]
+    assert len({id(each) for each in [*memories, memory]}) == 5

@@ -70,3 +70,9 @@ def test_what_lies_in_the_rings_is_said_in_words():
     consumer = Consumer(full)
     consumer.release(consumer.head)
     assert wiring.in_flight() == ""
+
+
+def test_a_stage_is_of_a_kind_and_may_have_a_number():
+    """Kinds may be of two words."""
+    named = [(stage(name, "x").kind, stage(name, "x").number) for name in ("answer worker 12", "worker 0", "capture")]
+    assert named == [("answer worker", 12), ("worker", 0), ("capture", 0)]
