@@ -1,6 +1,8 @@
 """C face of the memory of verdicts."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
+
+from emit.index cimport Index
 
 
 cdef enum:
@@ -21,10 +23,7 @@ cdef class Verdicts:
     cdef Page* page                          # owned: mapping, unmapped in __dealloc__
     cdef readonly int memory_fd              # owned: closed in __dealloc__
     cdef Verdicts source                     # None: nobody is followed
-    cdef uint32_t* index                     # owned: freed in __dealloc__; slot + 1 by hash, linear probing; 0: free
+    cdef Index index                         # owned: freed in __dealloc__
     cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil
     cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil
-    cdef size_t look(self, uint64_t id) noexcept nogil
-    cdef void forget(self, uint64_t id) noexcept nogil
-    cdef void enter(self, size_t slot) noexcept nogil
     cdef void catch_up(self) noexcept nogil

@@ -17,9 +17,9 @@ import os
 from multiprocessing import reduction
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 
 from capture.ring cimport ring_load, ring_store
+from emit.index cimport enter, forget, free_index, look, make_index
 
 from capture.errors import MirrorError
 
@@ -35,15 +35,7 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
-cdef enum:
-    INDEX_MASK = 2 * REMEMBERED - 1
-
 globals()["REMEMBERED"] = REMEMBERED
-
-
-cdef inline size_t home(uint64_t id) noexcept nogil:
-    """Return where an id is looked for first; ids are hashes, but those of others may not be."""
-    return ((id * 0x9e3779b97f4a7c15u) >> 32) & INDEX_MASK
 
 
 cdef class Verdicts:
@@ -58,16 +50,15 @@ cdef class Verdicts:
         if page == MAP_FAILED:
             raise MirrorError(f"verdicts: cannot map {sizeof(Page)} bytes of shared memory")
         self.page = <Page*>page
-        self.index = <uint32_t*>calloc(2 * REMEMBERED, sizeof(uint32_t))    # zero pages, until they are used
-        if self.index == NULL:
+        if not make_index(&self.index, REMEMBERED, self.page.slots, sizeof(Slot)):
             raise MemoryError
         for slot in range(min(self.page.count, <uint64_t>REMEMBERED)):
-            self.enter(slot)
+            enter(&self.index, slot)
 
     def __dealloc__(self):
         if self.page != NULL:
             munmap(self.page, sizeof(Page))
-        free(self.index)
+        free_index(&self.index)
         if self.memory_fd > 0:
             close(self.memory_fd)
 
@@ -81,53 +72,26 @@ cdef class Verdicts:
     def __reduce__(self):
         return _attach, (reduction.DupFd(self.memory_fd),)
 
-    cdef size_t look(self, uint64_t id) noexcept nogil:
-        """Return the place in the index that holds an id, or the free one where it would be."""
-        cdef size_t at = home(id)
-        while self.index[at] and self.page.slots[self.index[at] - 1].id != id:
-            at = (at + 1) & INDEX_MASK
-        return at
-
-    cdef void enter(self, size_t slot) noexcept nogil:
-        """Put a slot into the index."""
-        self.index[self.look(self.page.slots[slot].id)] = <uint32_t>slot + 1
-
-    cdef void forget(self, uint64_t id) noexcept nogil:
-        """Take an id out of the index, and close the gap, so that no chain is broken."""
-        cdef size_t gap = self.look(id)
-        cdef size_t at = gap
-        cdef size_t wanted
-        self.index[gap] = 0
-        while True:
-            at = (at + 1) & INDEX_MASK
-            if self.index[at] == 0:
-                return
-            wanted = home(self.page.slots[self.index[at] - 1].id)
-            if ((at - wanted) & INDEX_MASK) >= ((at - gap) & INDEX_MASK):
-                self.index[gap] = self.index[at]
-                self.index[at] = 0
-                gap = at
-
     cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil:
         """Note a request, in place of the oldest; one that is repeated stays where it is."""
         cdef size_t slot = self.page.count % REMEMBERED
-        cdef size_t at = self.look(id)
-        if self.index[at]:
-            self.page.slots[self.index[at] - 1].known = known
+        cdef size_t at = look(&self.index, id)
+        if self.index.at[at]:
+            self.page.slots[self.index.at[at] - 1].known = known
             return
         if self.page.count >= REMEMBERED:
-            self.forget(self.page.slots[slot].id)
+            forget(&self.index, self.page.slots[slot].id)
         self.page.slots[slot].id = id
         self.page.slots[slot].known = known
         ring_store(&self.page.count, self.page.count + 1)     # after the slot: others may follow
-        self.enter(slot)
+        enter(&self.index, slot)
 
     cdef bint recall(self, uint64_t id, uint64_t* known) noexcept nogil:
         """Find what is known of a request; false if it was not seen, or too long ago."""
         cdef uint32_t slot
         if self.source is not None:
             self.catch_up()
-        slot = self.index[self.look(id)]
+        slot = self.index.at[look(&self.index, id)]
         if slot:
             known[0] = self.page.slots[slot - 1].known
         return slot != 0

@@ -60,6 +60,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.recording": "opens recordings by path",
     "emit.stdout": "standard output",
     "emit.succession": "descriptors by which one process waits for another",
+    "emit.summary": "shared memory, and how it travels to a child",
     "emit.tail": "reads, cuts and appends to a file by descriptor",
     "emit.target": "sockets to a target, and its addresses",
     "emit.verdicts": "shared memory, and how it travels to a child",
