@@ -13,6 +13,7 @@ from capture.counters import Counters
 from capture.ring import Ring
 from emit.pace import Pace
 from emit.succession import Ended, Flag
+from emit.summary import Summary
 from emit.verdicts import Verdicts
 
 REQUEST_TAG: Final = "request"
@@ -152,6 +153,7 @@ class OutputSpec:
     http: HttpSpec | None = None
     follows: Verdicts | None = field(default=None, repr=False, compare=False)  # of a replay: of requests that were sent
     answers: bool = False  # it sends requests, and what answers them goes to the other outputs
+    summary: Summary | None = field(default=None, repr=False, compare=False)  # of a replay: read when the run is over
 
     @property
     def name(self) -> str:

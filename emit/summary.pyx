@@ -277,15 +277,18 @@ cdef class Summary:
         original.load(endpoint.original_ns)
         answered.load(endpoint.answered_ns)
         name = PyBytes_FromStringAndSize(<char*>endpoint.name, endpoint.name_size).decode("latin-1")
-        reasons = [(<bytes>(<char*>self.page.reasons[at])).decode(errors="replace") or OTHER for at in range(REASONS)]
-        failed = {reasons[at]: endpoint.failed[at] for at in range(REASONS) if endpoint.failed[at]}
+        reasons = [<bytes>(<char*>self.page.reasons[at]) for at in range(REASONS)]
+        failed = {
+            reasons[at].decode(errors="replace") or OTHER: endpoint.failed[at]
+            for at in range(REASONS) if endpoint.failed[at]
+        }
         statuses = {
             (endpoint.pairs[at].original, endpoint.pairs[at].replayed): endpoint.pairs[at].count
             for at in range(PAIRS) if endpoint.pairs[at].count
         }
         return EndpointTotals(
-            name if number else OTHER, endpoint.requests, endpoint.answered, endpoint.originals, endpoint.original_bytes,
-            endpoint.answered_bytes, failed, statuses, endpoint.more_pairs, original, answered)
+            name if number else OTHER, endpoint.requests, endpoint.answered, endpoint.originals,
+            endpoint.original_bytes, endpoint.answered_bytes, failed, statuses, endpoint.more_pairs, original, answered)
 
 
 def _attach(memory):

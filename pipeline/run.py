@@ -17,7 +17,7 @@ from typing import Final
 
 from capture.errors import ConfigError, MirrorError
 from pipeline import ledger as ledgers
-from pipeline import progress, report
+from pipeline import progress, report, summary
 from pipeline.advice import Advisor
 from pipeline.config import Config, FileInput, LiveInput, PcapInput
 from pipeline.hearing import Hearing
@@ -165,15 +165,19 @@ def _moved(now: ledgers.Tally, before: ledgers.Tally) -> bool:
 
 
 def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: Telling) -> int:
-    """Print and write the ledger, then the errors, and return the exit code."""
+    """Print and write the ledger and what was replayed, then the errors, and return the exit code."""
     terminal = telling.terminal
+    replays = wiring.replays()
     if not telling.quiet:
         terminal.line(report.coloured(ledger, terminal.columns) if terminal.live else report.plain(ledger))
+        if replays:
+            terminal.line(summary.coloured(replays, terminal.columns) if terminal.live else summary.plain(replays))
     if not ledger.closed and not outcome.errors:
         outcome.fail("the ledger does not close: something is in no counted place; this is a bug")
     if telling.ledger is not None:
         rings = {name: ring.stats()._asdict() for name, ring in wiring.rings.items()}
-        _write_ledger(ledger.as_json() | {"rings": rings}, telling.ledger, outcome)
+        more = {"replay": summary.as_json(replays)} if replays else {}
+        _write_ledger(ledger.as_json() | {"rings": rings} | more, telling.ledger, outcome)
     for error in outcome.errors:
         terminal.line(f"pipeline: error: {error}")
     if outcome.exit_code == 0 and telling.strict and ledger.losses:

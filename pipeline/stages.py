@@ -37,6 +37,7 @@ from emit.records import (
     worker_counters,
 )
 from emit.succession import Ended
+from emit.summary import Summary
 from emit.verdicts import Verdicts
 from pipeline import live
 from pipeline.config import (
@@ -172,7 +173,23 @@ def _outputs(
     known = [] if before is None else list(before.outputs)
     listed = [(at, each) for at, each in enumerate(config.output) if follows is None or not replays(each)]
     made = [_output(at, each, config.policy(each), known, paces[at]) for at, each in listed]
-    return tuple(made if follows is None else (replace(each, follows=follows.get(each.where or "")) for each in made))
+    if follows is not None:
+        return tuple(replace(each, follows=follows.get(each.where or "")) for each in made)
+    summaries = [] if before is None else [each for each in before.outputs if each.summary is not None]
+    sending = [replays(each) for _at, each in listed]
+    return tuple(
+        replace(each, summary=_summary(each, summaries)) if sends else each
+        for each, sends in zip(made, sending, strict=True)
+    )
+
+
+def _summary(output: OutputSpec, before: list[OutputSpec]) -> Summary:
+    """Return what an earlier output to the same place has summed up, and take that off the list; or nothing yet."""
+    for at, each in enumerate(before):
+        if each.summary is not None and (each.type, each.address) == (output.type, output.address):
+            del before[at]
+            return each.summary
+    return Summary.create()
 
 
 def _output(index: int, output: Output, policy: str, before: list[OutputSpec], pace: Pace | None) -> OutputSpec:

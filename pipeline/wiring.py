@@ -12,6 +12,8 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.privileges import Rights
 from capture.ring import Ring
+from emit.summary import Summary
+from emit.totals import Totals, merged
 from pipeline.ledger import Counts, Delivery, Tally, total
 from pipeline.live import Selection
 
@@ -56,6 +58,7 @@ class Wiring:
     selection: Selection | None = None  # what was looked up for a live input
     succeeded: list[Delivery] = field(default_factory=list)  # what earlier workers counted, which have ended
     leaving: tuple[list[Stage], tuple[str, ...]] | None = None  # workers that are being succeeded, and their outputs
+    replayed: list[tuple[str, Summary]] = field(default_factory=list)  # by outputs that nobody goes on with
 
     def workers(self) -> list[Stage]:
         """Return the workers of now, those for answers included."""
@@ -70,6 +73,7 @@ class Wiring:
         """Keep of the workers that were succeeded what they counted, now that they have ended."""
         if self.leaving is not None:
             stages, outputs = self.leaving
+            self.replayed = self._earlier_replays()
             self.succeeded.append(_delivery(stages, outputs))
             self.leaving = None
 
@@ -102,6 +106,20 @@ class Wiring:
         leaving = [] if self.leaving is None else [_delivery(*self.leaving)]
         return (*self.succeeded, *leaving)
 
+    def replays(self) -> dict[str, Totals]:
+        """Read what every output that replays has summed up, as it stands now, by its name in the ledger."""
+        found: dict[str, list[Totals]] = {}
+        for name, summary in [*self._earlier_replays(), *_summaries(self.workers(), self.outputs, "")]:
+            found.setdefault(name, []).append(summary.totals())
+        return {name: merged(parts) for name, parts in found.items()}
+
+    def _earlier_replays(self) -> list[tuple[str, Summary]]:
+        if self.leaving is None:
+            return self.replayed
+        going_on = {id(summary) for _name, summary in _summaries(self.workers(), self.outputs, "")}
+        left = _summaries(*self.leaving, f", before reload {len(self.succeeded) + 1}")
+        return [*self.replayed, *(each for each in left if id(each[1]) not in going_on)]
+
     def _pages(self, kind: str) -> dict[str, Counts]:
         return {stage.name: stage.counters.as_dict() for stage in self.stages if stage.kind == kind}
 
@@ -118,6 +136,12 @@ class Wiring:
         """Say what lies in the rings, in words; empty if nothing does."""
         held = {name: ring.stats() for name, ring in self.rings.items()}
         return ", ".join(f"{stats.used:,} bytes in {name}" for name, stats in held.items() if stats.used)
+
+
+def _summaries(stages: Sequence[Stage], outputs: Sequence[str], when: str) -> list[tuple[str, Summary]]:
+    specs = [output for stage in stages for output in getattr(stage.spec, "outputs", ())]
+    named = [(f"output {spec.index}: {outputs[spec.index]}{when}", spec.summary) for spec in specs]
+    return [(name, summary) for name, summary in named if summary is not None]
 
 
 def _delivery(stages: Sequence[Stage], outputs: Sequence[str]) -> Delivery:

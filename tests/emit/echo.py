@@ -41,7 +41,9 @@ class Echo(Output):
             record = self.consumer.read(self.cursor)
             assert record is not None
             _kind, view, following = record
-            if MESSAGE_HEADER.unpack_from(view)[AT_KIND] == REQUEST and not self.answer(view):
+            if MESSAGE_HEADER.unpack_from(view)[AT_KIND] != REQUEST:
+                self.compare(view)
+            elif not self.answer(view):
                 self.waiting = True
                 return
             self.tally.delivered += 1
@@ -60,8 +62,29 @@ class Echo(Output):
         )  # fmt: skip
         if not done and self.spec.policy == "drop":
             self.answers.drop()
-            return True
+            done = True
+        if done:
+            self.sum_up(read_message(view), made)
         return done
+
+    def sum_up(self, asked: Message, made: Message) -> None:
+        """Count a request and its answer, where that is wanted."""
+        summary = self.spec.summary
+        if summary is not None:
+            assert asked.method is not None
+            assert asked.target is not None
+            summary.sent(asked.id, asked.method.encode(), asked.target.encode())
+            if made.status:
+                summary.answered(made.id, made.status, len(made.payload), made.last_ns - made.first_ns)
+            else:
+                summary.failed(made.id, "timeout")
+
+    def compare(self, view: memoryview) -> None:
+        """Count an original response."""
+        message = read_message(view)
+        if self.spec.summary is not None and message.status is not None:
+            took_ns = message.last_ns - message.first_ns
+            self.spec.summary.original(message.id, message.status, took_ns, len(message.payload))
 
     def descriptors(self) -> dict[int, int]:
         """Be woken when there is room."""

@@ -76,7 +76,16 @@ def test_answers_go_to_every_other_output_of_a_run(tmp_path: Path, lanes: int, c
     assert rows[f"output 2: file {failures}"]["right"]["filtered"] == 900 - len(asked)
     assert len(written["counters"]["answers"]) == 2 * lanes
     assert {f"answer ring {at}" for at in range(2 * lanes)} < set(written["rings"])
-    assert "answers replayed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "answers replayed" in said
+    (replay,) = written["replay"]
+    assert replay["output"] == "output 0: null"
+    (endpoint,) = replay["endpoints"]
+    assert (endpoint["endpoint"], endpoint["requests"], endpoint["originals"]) == ("GET /item/*", 300, 300)
+    assert endpoint["answered"] + endpoint["failed"].get("timeout", 0) == 300
+    assert endpoint["statuses"] == [{"original": 200, "replayed": 200, "count": endpoint["answered"]}]
+    assert "replay by output 0: null" in said
+    assert "GET /item/*" in said
 
 
 class Job:
@@ -158,6 +167,8 @@ def test_a_reload_keeps_begins_and_ends_answers(processes: Processes, tmp_path: 
     assert built.losses == {}
     rows = {row.name: row for row in built.equations}
     assert rows["answers replayed"].left == 3 * each
+    (replay,) = job.wiring.replays().values()
+    assert (replay.all().requests, replay.all().originals) == (3 * each, 3 * each), "it goes on through reloads"
     kinds = [Counter(line["kind"] for line in read_lines(path.read_bytes())) for path in paths]
     assert kinds == [{"request": each, "response": each} | ({"replayed": each} if at != 2 else {}) for at in range(4)]
     assert [rows[f"output 1: file {path}, before reload {at + 1}"].left for at, path in enumerate(paths[:3])] == [

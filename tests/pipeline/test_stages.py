@@ -6,7 +6,7 @@ import pytest
 
 from capture.errors import SourceError
 from pipeline.settings import parse
-from pipeline.stages import wire
+from pipeline.stages import answer_rings, labels, wire, workers
 from tests.integration.jobs import exchanges
 from tests.packets_files import write_pcap
 from tests.pipeline.sending import sending
@@ -175,3 +175,30 @@ def test_who_takes_answers_knows_of_requests_what_the_worker_noted(reading):
     assert [each.follows for each in worker.spec.outputs] == [None] * 4
     memories = [each.verdicts for spec in (reader.spec, worker.spec) for each in spec.outputs if each.verdicts]
     assert len({id(each) for each in [*memories, memory]}) == 5
+
+
+def test_what_is_summed_up_of_a_replay_goes_on_with_its_output(reading):
+    """A memory for each output that sends, of each worker; a reload keeps it, as long as the target is the same."""
+    config = sending(reading, True, False)
+    wiring = wire(config, logging.INFO)
+    before = wiring.workers()
+    made = [each.summary for stage in before for each in stage.spec.outputs]
+    assert [each is not None for each in made] == [False, False, True, True, False, True, True, False]
+    assert len({id(each) for each in made if each is not None}) == 4
+    rings = answer_rings(config, 2, before)
+    assert list(rings.values()) == [stage.writes[0] for stage in before[2:]]
+    after = workers(config, logging.INFO, tuple(rings.values()), (), before)
+    assert [each.summary for stage in after for each in stage.spec.outputs] == made
+    for stage in before[2:]:
+        stage.spec.outputs[0].summary.sent(stage.spec.index, b"GET", b"/")
+        stage.spec.outputs[1].summary.sent(stage.spec.index, b"PUT", b"/")
+    without = sending(reading, False)
+    wiring.succeed(workers(without, logging.INFO, (), (), before), labels(without))
+    expected = {"output 0: null": {"GET /": 2}, "output 1: null, before reload 1": {"PUT /": 2}}
+    for _buried in range(2):
+        found = {
+            name: {each.name: each.requests for each in totals.endpoints.values()}
+            for name, totals in wiring.replays().items()
+        }
+        assert found == expected
+        wiring.bury()
