@@ -24,7 +24,8 @@ cdef enum State:             # bits: what is known of a request
 
 cdef struct Request:         # the tables of these are in emit/summary.pyx
     uint64_t id
-    int64_t original_ns
+    int64_t first_ns
+    int64_t last_ns
     uint64_t original_bytes
     uint16_t endpoint
     uint16_t original
@@ -72,8 +73,8 @@ cdef class Summary:
     cdef uint16_t endpoint(self, const uint8_t* name, size_t size) noexcept nogil
     cdef void count_original(self, Request* request) noexcept nogil
     cdef void compare(self, Request* request) noexcept nogil
-    cdef void note_sent(self, uint64_t id, Text method, Text target) noexcept nogil
-    cdef void note_original(self, uint64_t id, uint16_t status, int64_t ns, uint64_t size) noexcept nogil
+    cdef void note_sent(self, uint64_t id, Text method, Text target, int64_t first_ns) noexcept nogil
+    cdef void note_original(self, uint64_t id, uint16_t status, int64_t last_ns, uint64_t size) noexcept nogil
     cdef void note_answered(self, uint64_t id, uint16_t status, uint64_t size, int64_t ns) noexcept nogil
     cdef void note_failed(self, uint64_t id, size_t reason) noexcept nogil
     cdef void note_late(self, int64_t ns) noexcept nogil

@@ -15,7 +15,7 @@ unknown      8 bytes   answers and failures of requests that were no longer open
 reserved     8 bytes
 reasons      REASONS times REASON_BYTES   why there was no answer, as text that ends with 0
 late_ns      a histogram: how much later than wanted requests were sent
-requests     OPEN slots of 40 bytes: Request
+requests     OPEN slots of 48 bytes: Request
 each         ENDPOINTS slots: Endpoint; untouched pages take no memory
 """
 
@@ -149,7 +149,7 @@ cdef class Summary:
         cdef Endpoint* endpoint = &self.page.each[request.endpoint]
         endpoint.originals += 1
         endpoint.original_bytes += request.original_bytes
-        endpoint.original_ns[bucket_of(request.original_ns)] += 1
+        endpoint.original_ns[bucket_of(request.last_ns - request.first_ns)] += 1
 
     cdef void compare(self, Request* request) noexcept nogil:
         """Compare both sides of a request, once both are known."""
@@ -166,20 +166,21 @@ cdef class Summary:
                 return
         endpoint.more_pairs += 1
 
-    cdef void note_sent(self, uint64_t id, Text method, Text target) noexcept nogil:
-        """Note a request that is sent."""
+    cdef void note_sent(self, uint64_t id, Text method, Text target, int64_t first_ns) noexcept nogil:
+        """Note a request that is sent; `first_ns` is when its original was."""
         cdef Request* request = self.find(id, True, True)
         cdef uint8_t[NAME_BYTES] name
         cdef size_t size = name_endpoint(name, method, target)
         if request.known & SENT:             # sent again, before its original came
             request.known = 0
         request.endpoint = self.endpoint(name, size)
+        request.first_ns = first_ns
         request.known |= SENT
         self.page.each[request.endpoint].requests += 1
         if request.known & ORIGINAL:
             self.count_original(request)
 
-    cdef void note_original(self, uint64_t id, uint16_t status, int64_t ns, uint64_t size) noexcept nogil:
+    cdef void note_original(self, uint64_t id, uint16_t status, int64_t last_ns, uint64_t size) noexcept nogil:
         """Note an original response; interim ones are not what a request is answered."""
         cdef Request* request
         if 100 <= status < 200 and status != 101:
@@ -189,7 +190,7 @@ cdef class Summary:
             return
         request.known |= ORIGINAL
         request.original = status
-        request.original_ns = ns
+        request.last_ns = last_ns
         request.original_bytes = size
         if request.known & SENT:
             self.count_original(request)
@@ -225,18 +226,18 @@ cdef class Summary:
         """Note how much later than wanted a request was sent."""
         self.page.late_ns[bucket_of(ns)] += 1
 
-    def sent(self, uint64_t id, bytes method not None, bytes target not None):
-        """Note a request that is sent, by the method and target of its start line."""
+    def sent(self, uint64_t id, bytes method not None, bytes target not None, int64_t first_ns):
+        """Note a request that is sent, with method and target of its start line; `first_ns`: its packet time."""
         self.note_sent(
             id, Text(<const uint8_t*>PyBytes_AS_STRING(method), len(method)),
-            Text(<const uint8_t*>PyBytes_AS_STRING(target), len(target)))
+            Text(<const uint8_t*>PyBytes_AS_STRING(target), len(target)), first_ns)
 
-    def original(self, uint64_t id, uint16_t status, int64_t latency_ns, uint64_t size=0):
-        """Note an original response, and how long after the first byte of its request its last byte came."""
-        self.note_original(id, status, latency_ns, size)
+    def original(self, uint64_t id, uint16_t status, int64_t last_ns, uint64_t size):
+        """Note an original response, with the packet time of its last byte."""
+        self.note_original(id, status, last_ns, size)
 
     def answered(self, uint64_t id, uint16_t status, uint64_t size, int64_t latency_ns):
-        """Note what a request was answered."""
+        """Note what a request was answered, and how long after it was sent the last byte came."""
         self.note_answered(id, status, size, latency_ns)
 
     def failed(self, uint64_t id, str reason not None):

@@ -73,7 +73,7 @@ class Echo(Output):
         if summary is not None:
             assert asked.method is not None
             assert asked.target is not None
-            summary.sent(asked.id, asked.method.encode(), asked.target.encode())
+            summary.sent(asked.id, asked.method.encode(), asked.target.encode(), asked.first_ns)
             if made.status:
                 summary.answered(made.id, made.status, len(made.payload), made.last_ns - made.first_ns)
             else:
@@ -83,8 +83,7 @@ class Echo(Output):
         """Count an original response."""
         message = read_message(view)
         if self.spec.summary is not None and message.status is not None:
-            took_ns = message.last_ns - message.first_ns
-            self.spec.summary.original(message.id, message.status, took_ns, len(message.payload))
+            self.spec.summary.original(message.id, message.status, message.last_ns, len(message.payload))
 
     def descriptors(self) -> dict[int, int]:
         """Be woken when there is room."""

@@ -18,6 +18,7 @@ from emit.summary import ENDPOINTS, OPEN, OTHER, PAIRS, REASONS, Summary
 from emit.totals import EndpointTotals, Totals, merged
 
 Event = tuple[Any, ...]
+BEGAN_NS = 1_700_000_000 * 10**9
 
 
 def apply(summary: Summary, events: list[Event]) -> Summary:
@@ -66,11 +67,11 @@ def shuffled(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Event]]:
     for number, each in enumerate(exchanges):
         method, target = each["name"].encode().replace(b"*", b"%d" % number).split(b" ")
         at = draw(st.integers(0, 20))
-        events.append(((at, 0), ("sent", number, method, target)))
+        events.append(((at, 0), ("sent", number, method, target, BEGAN_NS)))
         if each["original"] is not None:
             status, size, ns = each["original"]
             when = draw(st.integers(0, 20)), draw(st.sampled_from([-1, 1]))
-            events.append((when, ("original", number, status, ns, size)))
+            events.append((when, ("original", number, status, BEGAN_NS + ns, size)))
         if isinstance(each["answer"], str):
             events.append(((draw(st.integers(at, 20)), 2), ("failed", number, each["answer"])))
         elif each["answer"] is not None:
@@ -108,8 +109,10 @@ def test_the_sum_over_workers_does_not_depend_on_their_order(made: list[Any], ra
 def test_an_answer_that_nobody_asked_for_is_counted_apart(order: tuple[str, ...]):
     """It is neither lost nor anybody's."""
     events: dict[str, Event] = {
-        "sent": ("sent", 1, b"GET", b"/"), "original": ("original", 1, 200, 5), "answered": ("answered", 1, 500, 1, 5),
-    }  # fmt: skip
+        "sent": ("sent", 1, b"GET", b"/", 0),
+        "original": ("original", 1, 200, 5, 0),
+        "answered": ("answered", 1, 500, 1, 5),
+    }
     totals = apply(Summary.create(), [events[name] for name in order]).totals()
     early = order.index("answered") < order.index("sent")
     assert totals.unknown == early
@@ -120,9 +123,9 @@ def test_requests_are_forgotten_after_so_many_others_and_not_before():
     """What they are answered then is counted as unknown."""
     summary = Summary.create()
     for number in range(OPEN + 2):
-        summary.sent(number, b"GET", b"/")
+        summary.sent(number, b"GET", b"/", 0)
     for number in range(5):
-        summary.original(OPEN + number - 3, 200, 1)
+        summary.original(OPEN + number - 3, 200, 1, 0)
         summary.answered(number, 200, 0, 1)
     totals = summary.totals()
     assert totals.unknown == 2
@@ -133,7 +136,7 @@ def test_a_request_that_is_sent_again_is_another():
     """A replay may begin anew with the same recording."""
     summary = Summary.create()
     for turn in range(3):
-        events: list[Event] = [("sent", 7, b"GET", b"/"), ("original", 7, 200, 1), ("answered", 7, 500, 0, 1)]
+        events: list[Event] = [("sent", 7, b"GET", b"/", 0), ("original", 7, 200, 1, 0), ("answered", 7, 500, 0, 1)]
         apply(summary, events if turn != 1 else [events[1], events[0], events[2]])
     total = summary.totals().all()
     assert (total.requests, total.originals, total.answered, total.statuses) == (3, 3, 3, {(200, 500): 3})
@@ -142,8 +145,8 @@ def test_a_request_that_is_sent_again_is_another():
 def test_interim_responses_are_no_answer_to_a_request():
     """The final one follows under the same id; 101 is final."""
     summary = Summary.create()
-    apply(summary, [("sent", 1, b"GET", b"/"), ("original", 1, 103, 1), ("answered", 1, 200, 0, 1)])
-    apply(summary, [("original", 1, 200, 1), ("sent", 2, b"GET", b"/"), ("original", 2, 101, 1)])
+    apply(summary, [("sent", 1, b"GET", b"/", 0), ("original", 1, 103, 1, 0), ("answered", 1, 200, 0, 1)])
+    apply(summary, [("original", 1, 200, 1, 0), ("sent", 2, b"GET", b"/", 0), ("original", 2, 101, 1, 0)])
     apply(summary, [("answered", 2, 200, 0, 1)])
     assert summary.totals().all().statuses == {(200, 200): 1, (101, 200): 1}
 
@@ -165,7 +168,7 @@ def test_interim_responses_are_no_answer_to_a_request():
 def test_an_endpoint_is_a_method_and_a_path_without_what_names_one_thing(target: str, path: str):
     """A thousand products are one row."""
     summary = Summary.create()
-    summary.sent(1, b"GET", target.encode("latin-1"))
+    summary.sent(1, b"GET", target.encode("latin-1"), 0)
     assert list(summary.totals().endpoints) == [f"GET {path}"]
 
 
@@ -173,8 +176,8 @@ def test_an_endpoint_is_a_method_and_a_path_without_what_names_one_thing(target:
 def test_no_target_is_too_odd(target: bytes, method: bytes):
     """They come from the network; names are bounded, and numbers are not told apart."""
     summary = Summary.create()
-    summary.sent(1, method, target)
-    summary.sent(2, method, re.sub(rb"(?<=/)[0-9]+(?=/)", b"7", target))
+    summary.sent(1, method, target, 0)
+    summary.sent(2, method, re.sub(rb"(?<=/)[0-9]+(?=/)", b"7", target), 0)
     (name,) = summary.totals().endpoints
     assert len(name) <= 214
 
@@ -183,23 +186,25 @@ def test_what_there_is_no_room_for_is_counted_together():
     """Endpoints, pairs of statuses, reasons: a hostile client must not blow the sums up."""
     summary = Summary.create()
     for number in range(ENDPOINTS + 9):
-        summary.sent(number, b"GET", b"/%sx" % str(number).encode())
+        summary.sent(number, b"GET", b"/%sx" % str(number).encode(), 0)
     assert summary.totals().endpoints[OTHER].requests == 10
     assert len(summary.totals().endpoints) == ENDPOINTS
     for number in range(PAIRS + 3):
-        apply(summary, [("sent", 10**6 + number, b"GET", b"/0x"), ("original", 10**6 + number, 200, 1)])
+        apply(summary, [("sent", 10**6 + number, b"GET", b"/0x", 0), ("original", 10**6 + number, 200, 1, 0)])
         summary.answered(10**6 + number, 300 + number, 0, 1)
     total = summary.totals().endpoints["GET /0x"]
     assert (len(total.statuses), total.more_statuses, total.answered) == (PAIRS, 3, PAIRS + 3)
     for number in range(REASONS + 4):
-        apply(summary, [("sent", 10**7 + number, b"GET", b"/1x"), ("failed", 10**7 + number, f"reason {number}" * 9)])
+        apply(
+            summary, [("sent", 10**7 + number, b"GET", b"/1x", 0), ("failed", 10**7 + number, f"reason {number}" * 9)]
+        )
     failed = summary.totals().endpoints["GET /1x"].failed
     assert (len(failed), failed[OTHER], sum(failed.values())) == (REASONS, 5, REASONS + 4)
 
 
 def _count_and_die(summary: Summary) -> None:
     for number in range(1000):
-        apply(summary, [("sent", number, b"GET", b"/"), ("late", 10**6), ("answered", number, 200, 10, 10**6)])
+        apply(summary, [("sent", number, b"GET", b"/", 0), ("late", 10**6), ("answered", number, 200, 10, 10**6)])
     os.kill(os.getpid(), signal.SIGKILL)
 
 

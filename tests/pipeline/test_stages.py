@@ -190,8 +190,8 @@ def test_what_is_summed_up_of_a_replay_goes_on_with_its_output(reading):
     after = workers(config, logging.INFO, tuple(rings.values()), (), before)
     assert [each.summary for stage in after for each in stage.spec.outputs] == made
     for stage in before[2:]:
-        stage.spec.outputs[0].summary.sent(stage.spec.index, b"GET", b"/")
-        stage.spec.outputs[1].summary.sent(stage.spec.index, b"PUT", b"/")
+        stage.spec.outputs[0].summary.sent(stage.spec.index, b"GET", b"/", 0)
+        stage.spec.outputs[1].summary.sent(stage.spec.index, b"PUT", b"/", 0)
     without = sending(reading, False)
     wiring.succeed(workers(without, logging.INFO, (), (), before), labels(without))
     expected = {"output 0: null": {"GET /": 2}, "output 1: null, before reload 1": {"PUT /": 2}}
