@@ -1,5 +1,7 @@
 """What the documents list is what there is: counters, losses, protocols by name, the language of filters, links."""
 
+import base64
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Final
 from assemble.patterns import PATTERNS
 from assemble.tally import ASSEMBLE_COUNTERS
 from emit.regex import SUBJECT_BYTES
+from emit.summary import ENDPOINTS, OPEN, PAIRS, REASONS
 from emit.tokens import MOST_CHARACTERS
 from emit.verdicts import REMEMBERED
 from emit.where import FIELDS, MOST_COMPARISONS, MOST_DEPTH, NAMED, OPERATORS, parse
@@ -74,6 +77,27 @@ def test_the_limits_of_filters_are_those_that_are_stated():
         assert re.search(rf"\b{limit}\b", stated)
     assert "at 8 KiB, or at 512 bytes" in FILTERS
     assert set(SUBJECT_BYTES.values()) == {8 * 1024, 512}
+
+
+ANSWERS: Final = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+
+
+def test_the_answer_that_is_shown_is_one():
+    """The line is real, and the filters beside it mean what is said."""
+    line = json.loads(ANSWERS.split("```json\n")[1].split("\n")[0])
+    assert (line["kind"], line["status"]) == ("replayed", 500)
+    assert base64.b64decode(line["payload"]).startswith(b"HTTP/1.1 500 ")
+    table = ANSWERS.split("| `where` | wants |")[1].split("\n\n")[0]
+    wheres = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    assert [parse(each).by_message for each in wheres] == [False, True, True, True]
+
+
+def test_the_limits_of_a_summary_are_those_that_are_stated():
+    """What is over them is in no row of its own."""
+    stated = re.sub(r"(?<=\d),(?=\d)", "", ANSWERS.split("| what | limit |")[1].split("\n\n")[0])
+    for limit in (OPEN, ENDPOINTS - 1, PAIRS, REASONS - 1):
+        assert re.search(rf"\b{limit}\b", stated)
+    assert f"more than {REMEMBERED:,} requests later" in ANSWERS
 
 
 LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)")
