@@ -9,8 +9,8 @@ from typing import Final
 
 from assemble.patterns import PATTERNS
 from assemble.tally import ASSEMBLE_COUNTERS
+from emit import summary
 from emit.regex import SUBJECT_BYTES
-from emit.summary import ENDPOINTS, OPEN, PAIRS, REASONS
 from emit.tokens import MOST_CHARACTERS
 from emit.verdicts import REMEMBERED
 from emit.where import FIELDS, MOST_COMPARISONS, MOST_DEPTH, NAMED, OPERATORS, parse
@@ -95,7 +95,7 @@ def test_the_answer_that_is_shown_is_one():
 def test_the_limits_of_a_summary_are_those_that_are_stated():
     """What is over them is in no row of its own."""
     stated = re.sub(r"(?<=\d),(?=\d)", "", ANSWERS.split("| what | limit |")[1].split("\n\n")[0])
-    for limit in (OPEN, ENDPOINTS - 1, PAIRS, REASONS - 1):
+    for limit in (summary.OPEN, summary.ENDPOINTS - 1, summary.PAIRS, summary.REASONS - 1):
         assert re.search(rf"\b{limit}\b", stated)
     assert f"more than {REMEMBERED:,} requests later" in ANSWERS
 
