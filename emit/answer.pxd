@@ -21,6 +21,7 @@ cdef class Answer:
     cdef bint sized
     cdef readonly int status
     cdef readonly bint keeps          # the connection may be used for another request
+    cdef readonly uint64_t head       # bytes of the final answer before its body
     cdef readonly uint64_t size       # bytes of the answer so far, interim ones left out
     cdef uint64_t left                # of a body, or of a chunk
     cdef uint64_t trailer             # bytes of the trailer section so far

@@ -44,7 +44,7 @@ cdef class Answer:
         self.to_connect = to_connect
         self.state = HEAD
         self.status = 0
-        self.size = self.left = self.trailer = 0
+        self.size = self.left = self.trailer = self.head = 0
         self.keeps = False
         self.interims = 0
         shrink(&self.line, KEPT)
@@ -196,6 +196,7 @@ cdef class Answer:
         if self.status < 200 and self.status != 101:
             self.interims += 1
             return INTERIM if self.interims <= MOST_INTERIMS else BROKEN
+        self.head = size
         if self.status == 101 or (self.to_connect and self.status < 300):
             self.keeps = False           # a tunnel now
             return ENDED

@@ -22,6 +22,7 @@ cdef class Connection(Channel):      # to the target
     cdef int64_t answered_ns         # when the latest answer ended
     cdef int64_t timer_ns            # of its earliest entry in Engine.timers; 0: none
     cdef bytearray kept              # of the answer
+    cdef tuple ends                  # address and port of the target, and of ours
     cdef uint64_t missing            # bytes of it that were not kept
 
 
@@ -38,13 +39,13 @@ cdef class Engine(Requests):
     cdef int closers                 # connections in a row that the target closed without a word
     cdef bint pooled
     cdef bint keeps_answers          # while they come
-    cdef bint tells_answers          # when they have
     cdef int64_t timeout_ns
     cdef int64_t longest_ns
     cdef int64_t idle_ns
     cdef uint8_t* room               # owned: what was read last
     cdef readonly object answers     # deque of what the target answered
-    cdef public object lateness
+    cdef public uint64_t waiting_bytes    # in them
+    cdef readonly bint holding       # no request is begun
     cdef readonly str trouble        # why there is no connection
     cdef int watch(self, Connection connection, uint32_t events) except -1
     cdef int remind(self, Connection connection, int64_t at_ns) except -1

@@ -1,27 +1,38 @@
 from collections import deque
-from typing import Any
 
 from capture.ring import Consumer
+from emit.answers import AnswerWriter
 from emit.breaker import Breaker
 from emit.records import HttpSpec
-from emit.requests import Observer, Requests
+from emit.requests import Requests
 from emit.sieve import Sieve
+from emit.summary import Summary
 from emit.target import Target
+
+Answered = tuple[int, int, int, int, bytes, int, bytes, int, bytes, int, bool]
 
 class Engine(Requests):
     breaker: Breaker
     fd: int
     busy: bool
     trouble: str | None
-    answers: deque[Any]
-    lateness: Any
+    answers: deque[Answered]
+    waiting_bytes: int
+    holding: bool
     def __init__(
-        self, spec: HttpSpec, consumer: Consumer, sieve: Sieve | None, observer: Observer | None, target: Target
+        self,
+        spec: HttpSpec,
+        consumer: Consumer,
+        sieve: Sieve | None,
+        summary: Summary | None,
+        writer: AnswerWriter | None,
+        target: Target,
     ) -> None: ...
     @property
     def connected(self) -> int: ...
     @property
     def quiet(self) -> bool: ...
+    def hold(self, holding: bool) -> None: ...
     def turn(self) -> None: ...
     def deadline_ns(self) -> int | None: ...
     def descriptors(self) -> dict[int, int]: ...

@@ -20,7 +20,7 @@ from emit.requests cimport Request, Requests, Session
 
 from emit.breaker import Breaker
 from emit.follow import send_cookies, set_cookies, step_to
-from emit.target import explain
+from emit.target import NOWHERE, ends_of, explain
 
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -77,12 +77,11 @@ cdef class Connection(Channel):
 cdef class Engine(Requests):
     """All connections of one worker to one target.
 
-    `lateness` is a list-like that takes each request's nanoseconds behind its time, `answers` what came back:
-    (id, status, wall ns sent, wall ns answered, own address, payload, bytes missing); status 0: nothing did.
+    `answers` is what came back, as `AnswerWriter.write` takes it; whoever takes them out sets `waiting_bytes` right.
     """
 
-    def __init__(self, spec, consumer, sieve, observer, target):
-        super().__init__(spec, consumer, sieve, observer)
+    def __init__(self, spec, consumer, sieve, summary, writer, target):
+        super().__init__(spec, consumer, sieve, summary, writer)
         self.target = target
         self.breaker = Breaker(int(spec.retry_s * 1e9))
         self.fd = epoll_create1(EPOLL_CLOEXEC)
@@ -96,9 +95,7 @@ cdef class Engine(Requests):
         self.timeout_ns = <int64_t>(spec.timeout_s * 1e9)
         self.longest_ns = <int64_t>(spec.longest_s * 1e9)
         self.idle_ns = <int64_t>(spec.idle_s * 1e9)
-        self.keeps_answers = spec.answers or spec.redirects > 0 or spec.target_cookies
-        self.tells_answers = spec.answers
-        self.lateness = None
+        self.keeps_answers = writer is not None or spec.redirects > 0 or spec.target_cookies
         self.answers = deque()
         self.room = <uint8_t*>malloc(ROOM)
         if self.room == NULL:
@@ -142,6 +139,16 @@ cdef class Engine(Requests):
     def descriptors(self):
         """Return the poll events of interest by descriptor: the sockets are behind one."""
         return {self.fd: 1}                                  # POLLIN
+
+    def hold(self, bint holding):
+        """Begin no request until that is taken back; those under way go on."""
+        cdef Session session
+        if holding == self.holding:
+            return
+        self.holding = holding
+        if not holding:
+            for session in list(self.sessions.values()):
+                self.proceed(session)
 
     @property
     def connected(self):
@@ -299,6 +306,7 @@ cdef class Engine(Requests):
         cdef Session session = connection.session
         self.connecting -= 1
         connection.state = OPEN
+        connection.ends = ends_of(connection.socket)
         self.count("connections")
         self.breaker.reached()
         self.watch(connection, EPOLLIN)
@@ -339,7 +347,7 @@ cdef class Engine(Requests):
             if self.pooled and not session.busy and not session.cookies:
                 self.sessions.pop(session.key, None)
             return 0
-        if session.busy or session.waiting or session.resume_ns > self.now_ns:
+        if session.busy or session.waiting or session.resume_ns > self.now_ns or self.holding:
             return 0
         if not self.pooled and session.connection is not None:
             connection = <Connection>session.connection
@@ -351,7 +359,7 @@ cdef class Engine(Requests):
     cdef int serve(self) except -1:
         """Give sessions that wait what connections there are, and may be."""
         cdef Session session
-        while self.waiting:
+        while self.waiting and not self.holding:
             if self.pooled and self.idle:
                 session = self.waiting.popleft()
                 session.waiting = False
@@ -399,11 +407,11 @@ cdef class Engine(Requests):
         connection.answer.begin(request.flags & TO_HEAD, request.flags & TO_CONNECT)
         request.sent_ns = clock_ns(CLOCK_MONOTONIC)
         request.wall_ns = clock_ns(CLOCK_REALTIME)
-        if self.lateness is not None and not request.retries and not request.redirects and not request.renewed:
-            self.lateness.add(request.sent_ns - request.due_ns)
+        again = request.retries or request.redirects or request.renewed
+        if self.pace.timed and self.summary is not None and not again:
+            self.summary.late(request.sent_ns - request.due_ns)
         self.await_answer(connection)
         return self.push(connection)
-
 
     def change(self, Request request, tuple changed):
         """Put other bytes in the place of a request's."""
@@ -535,14 +543,16 @@ cdef class Engine(Requests):
         """Tell of an answer to whoever wants to know."""
         if request.copy > 1:
             return
-        if self.observer is not None:
-            answer = connection.answer
-            self.observer.answered(request.id, answer.status, answer.size, now_ns - request.sent_ns)
-        if self.tells_answers:
-            own = connection.socket.getsockname()[:2]
+        answer = connection.answer
+        if self.summary is not None:
+            self.summary.answered(request.id, answer.status, answer.size, now_ns - request.sent_ns)
+        if self.writer is not None:
+            ended_ns = request.wall_ns + now_ns - request.sent_ns
+            payload = bytes(connection.kept)
+            self.waiting_bytes += len(payload)
             self.answers.append((
-                request.id, connection.answer.status, request.wall_ns, request.wall_ns + now_ns - request.sent_ns,
-                connection.socket.getpeername()[:2], own, bytes(connection.kept), connection.missing,
+                request.id, answer.status, request.wall_ns, ended_ns, *connection.ends,
+                payload, min(answer.head, len(payload)), connection.missing == 0,
             ))
 
     cdef int failed(self, Connection connection, str reason) except -1:
@@ -560,9 +570,9 @@ cdef class Engine(Requests):
 
     def account(self, Request request, str reason):
         """Account for a request that failed."""
-        if self.tells_answers and request.copy == 1:
+        if self.writer is not None and request.copy == 1:
             now_ns = clock_ns(CLOCK_REALTIME)
-            self.answers.append((request.id, 0, request.wall_ns or now_ns, now_ns, None, None, b"", 0))
+            self.answers.append((request.id, 0, request.wall_ns or now_ns, now_ns, *NOWHERE, b"", 0, False))
         self.done(request, reason)
 
     def again(self, Connection connection, int64_t wait_ns):

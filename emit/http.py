@@ -6,6 +6,7 @@ was answered, whatever the answer says; the ring is released up to the oldest re
 
 import logging
 import resource
+import select
 from typing import Final
 
 from capture.counters import Counters
@@ -17,6 +18,9 @@ from emit.target import Target
 
 log = logging.getLogger(__name__)
 
+MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
+MOST_WAITING: Final = 10_000
+"""Answers that wait for room in their ring, before no more requests are sent."""
 OUTCOMES: Final = ("delivered", "undelivered", "responses")
 
 
@@ -34,7 +38,7 @@ class HttpOutput(Output):
         assert self.spec.http is not None
         try:
             target = Target(self.spec.http)
-            self.engine = Engine(self.spec.http, self.consumer, self.sieve, None, target)
+            self.engine = Engine(self.spec.http, self.consumer, self.sieve, self.spec.summary, self.answers, target)
         except OSError as error:  # of a file that TLS needs, or no descriptor is left
             self.fail(f"cannot begin: {error.strerror or error}")
             return
@@ -43,14 +47,34 @@ class HttpOutput(Output):
     def take(self, head: int) -> None:
         if self.engine is None:
             return
-        self.cursor = self.engine.take(self.cursor, head)
-        self.engine.turn()
-        self.account()
+        if not self.engine.answers:
+            self.cursor = self.engine.take(self.cursor, head)
+        self.turn(self.engine)
 
     def attend(self) -> None:
         if self.engine is not None:
-            self.engine.turn()
-            self.account()
+            self.turn(self.engine)
+
+    def turn(self, engine: Engine) -> None:
+        """Let the connections go on, and hand on what came of it."""
+        engine.turn()
+        if engine.answers:
+            self.hand_on(engine)
+        self.account()
+
+    def hand_on(self, engine: Engine) -> None:
+        """Write answers to their ring; those that there is no room for wait, and if they are many, so do requests."""
+        assert self.answers is not None
+        self.answers.disarm()
+        while engine.answers:
+            answer = engine.answers[0]
+            if not self.answers.write(*answer):
+                if self.spec.policy == "block":
+                    break
+                self.answers.drop()
+            engine.answers.popleft()
+            engine.waiting_bytes -= len(answer[8])
+        engine.hold(engine.waiting_bytes > MOST_WAITING_BYTES or len(engine.answers) > MOST_WAITING)
 
     @property
     def safe(self) -> int:
@@ -62,13 +86,21 @@ class HttpOutput(Output):
 
     @property
     def busy(self) -> bool:
-        return self.engine is not None and self.engine.busy
+        if self.engine is None:
+            return False
+        room = bool(self.engine.answers) and self.answers is not None and not self.answers.arm()
+        return self.engine.busy or room
 
     def done(self, head: int) -> bool:
-        return super().done(head) and (self.engine is None or self.engine.quiet)
+        return super().done(head) and (self.engine is None or (self.engine.quiet and not self.engine.answers))
 
     def descriptors(self) -> dict[int, int]:
-        return {} if self.engine is None else self.engine.descriptors()
+        if self.engine is None:
+            return {}
+        found = self.engine.descriptors()
+        if self.engine.answers and self.answers is not None and self.answers.arm():
+            found[self.answers.fileno()] = select.POLLIN
+        return found
 
     def deadline(self) -> float | None:
         at_ns = None if self.engine is None else self.engine.deadline_ns()

@@ -121,7 +121,6 @@ class HttpSpec:
     queue_bytes: int = 64 * 1024 * 1024
     redirects: int = 0
     target_cookies: bool = False
-    answers: bool = False
     max_answer: int = 64 * 1024 * 1024
     tls: TlsSpec | None = None
 

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from assemble.records cimport MessageHeader
 from capture.ring cimport Consumer
+from emit.answers cimport AnswerWriter
 from emit.pace cimport Pace
 from emit.prepare cimport Preparer
 from emit.sieve cimport Sieve
@@ -46,7 +47,8 @@ cdef class Session:                  # the requests of one captured connection, 
 
 cdef class Requests:
     cdef readonly object spec        # HttpSpec
-    cdef object observer
+    cdef object summary
+    cdef AnswerWriter writer         # None: nobody wants answers
     cdef Consumer consumer
     cdef Sieve sieve
     cdef Preparer preparer

@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 
 from assemble.records cimport FLAG_COMPLETE, FLAG_INTERIM, REQUEST, RESPONSE, MessageHeader
 from capture.ring cimport Consumer
+from emit.answers cimport AnswerWriter
 from emit.prepare cimport Preparer
 from emit.sieve cimport Sieve
 from emit.walk cimport LAST, STRAY, WHOLE, Item, Place, ends_message, join, next_item
@@ -75,14 +76,16 @@ cdef class Session:
 cdef class Requests:
     """What is to be sent by one worker to one target.
 
-    `observer` is told of requests and of original responses: `sent(id, method, target)`, `original(id, status, ns)`.
+    `summary` is told of requests, of original responses and of answers; `writer` takes the answers, and is told which
+    requests they will be to.  Both may be None.
     """
 
-    def __init__(self, spec, Consumer consumer not None, Sieve sieve, observer):
+    def __init__(self, spec, Consumer consumer not None, Sieve sieve, summary, AnswerWriter writer):
         self.spec = spec
         self.consumer = consumer
         self.sieve = sieve
-        self.observer = observer
+        self.summary = summary
+        self.writer = writer
         self.preparer = Preparer(spec.base, spec.authority, spec.copy_header, spec.copy_parameter)
         self.pace = spec.pace
         self.sessions = {}
@@ -126,6 +129,8 @@ cdef class Requests:
                 self.count("strays")
             return 0
         if item.header.kind == REQUEST:
+            if self.writer is not None and item.header.part == 0:
+                self.writer.note(item)
             if place == WHOLE:
                 return self.take_request(item.header, item.payload, item.size, item.start)
             return self.take_part(item)
@@ -182,17 +187,16 @@ cdef class Requests:
             self.queued += 1
             self.queued_bytes += len(request.data)
             request.due_ns = self.pace.due(header.first_ns, self.now_ns)
-            if self.observer is not None and copy == 1:
-                self.observer.sent(
-                    header.id, at[:header.method_len], at[header.target_at:header.target_at + header.target_len]
-                )
+            if self.summary is not None and copy == 1:
+                target = at[header.target_at:header.target_at + header.target_len]
+                self.summary.sent(header.id, at[:header.method_len], target, header.first_ns)
             self.schedule(request, self.session_of(header, copy))
         return 0
 
     cdef int take_response(self, const MessageHeader* header) except -1:
         self.count("responses")
-        if self.observer is not None and not header.flags & FLAG_INTERIM:
-            self.observer.original(header.id, header.status, header.last_ns)
+        if self.summary is not None and not header.flags & FLAG_INTERIM:
+            self.summary.original(header.id, header.status, header.last_ns, header.total)
         return 0
 
     # -- into sessions
@@ -265,8 +269,8 @@ cdef class Requests:
         else:
             self.count("undelivered")
             self.count(failure)
-            if self.observer is not None:
-                self.observer.failed(request.id, failure)
+            if self.summary is not None:
+                self.summary.failed(request.id, failure.removeprefix("failed_"))
         request.held.left -= 1
         if request.held.left == 0:
             return self.trim()

@@ -61,6 +61,19 @@ def tls_context(spec: TlsSpec) -> ssl.SSLContext:
     return context
 
 
+NOWHERE: Final = (bytes(4), 0, bytes(4), 0)
+
+
+def ends_of(connection: socket.socket) -> tuple[bytes, int, bytes, int]:
+    """Return address and port of the other end, and of ours; addresses packed, 4 or 16 bytes."""
+    try:
+        places = (connection.getpeername()[:2], connection.getsockname()[:2])
+        (far, far_port), (near, near_port) = places
+        return socket.inet_pton(connection.family, far), far_port, socket.inet_pton(connection.family, near), near_port
+    except OSError:  # it has gone again
+        return NOWHERE
+
+
 def itself(connection: socket.socket) -> bool:
     """Whether a connection leads to itself, as TCP allows where nobody listens on a port that is handed out."""
     try:

@@ -237,7 +237,7 @@ def _target(output: HttpOutput, pace: Pace | None) -> HttpSpec:
         connect_timeout_s=output.connect_timeout, timeout_s=output.timeout, longest_s=output.longest,
         idle_s=output.idle_timeout, retry_s=output.retry, retries=output.retries, queue_bytes=output.queue,
         redirects=output.redirects, target_cookies=output.cookies == "target",
-        answers=output.answers, max_answer=output.max_answer,
+        max_answer=output.max_answer,
     )  # fmt: skip
 
 

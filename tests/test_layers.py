@@ -55,6 +55,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.engine": "polls its sockets, and has the clock for them",
     "emit.file": "opens, locks and appends to a file",
     "emit.link": "one TCP connection to a receiver",
+    "emit.http": "poll events, and the limit of descriptors",
     "emit.pace": "shared memory, and how it travels to a child",
     "emit.receiver": "the listening socket and its connections",
     "emit.recording": "opens recordings by path",

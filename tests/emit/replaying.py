@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from assemble.message import Message
 from capture.ring import Consumer, Ring
+from emit.answers import AnswerWriter
 from emit.engine import Engine
 from emit.records import HttpSpec
 from emit.target import Target as Reached
@@ -16,19 +17,22 @@ LONGEST_S: Final = 20.0
 
 
 class Told:
-    """An observer that keeps what it is told."""
+    """A summary that keeps what it is told."""
 
     def __init__(self) -> None:
         self.sent_: list[tuple[int, bytes, bytes]] = []
         self.originals: list[tuple[int, int]] = []
         self.answers: list[tuple[int, int, int]] = []
         self.failures: list[tuple[int, str]] = []
+        self.lateness: list[int] = []
 
-    def sent(self, id: int, method: bytes, target: bytes) -> None:  # noqa: A002
+    def sent(self, id: int, method: bytes, target: bytes, first_ns: int) -> None:  # noqa: A002
+        assert first_ns > 0
         self.sent_.append((id, method, target))
 
-    def original(self, id: int, status: int, ns: int) -> None:  # noqa: A002
-        assert ns > 0
+    def original(self, id: int, status: int, last_ns: int, size: int) -> None:  # noqa: A002
+        assert last_ns > 0
+        assert size > 0
         self.originals.append((id, status))
 
     def answered(self, id: int, status: int, size: int, latency_ns: int) -> None:  # noqa: A002
@@ -38,15 +42,20 @@ class Told:
     def failed(self, id: int, reason: str) -> None:  # noqa: A002
         self.failures.append((id, reason))
 
+    def late(self, ns: int) -> None:
+        self.lateness.append(ns)
+
 
 class Run:
     """One engine over one ring."""
 
-    def __init__(self, ring: Ring, port: int, observer: Any = None, **options: Any) -> None:
+    def __init__(
+        self, ring: Ring, port: int, told: Any = None, writer: AnswerWriter | None = None, **options: Any
+    ) -> None:
         spec = HttpSpec("127.0.0.1", port, **options)
         self.ring = ring
         self.consumer = Consumer(ring)
-        self.engine = Engine(spec, self.consumer, None, observer, Reached(spec))
+        self.engine = Engine(spec, self.consumer, None, told, writer, Reached(spec))
         self.cursor = self.consumer.tail
         self.counts: dict[str, int] = {}
 
@@ -87,6 +96,6 @@ class Run:
         return self.counts
 
 
-def replay(messages: Iterable[Message], port: int, observer: Any = None, **options: Any) -> dict[str, int]:
+def replay(messages: Iterable[Message], port: int, told: Any = None, **options: Any) -> dict[str, int]:
     """Send the requests of messages to a port of this machine, and return what was counted."""
-    return Run(ring_of(messages), port, observer, **options).finish()
+    return Run(ring_of(messages), port, told, **options).finish()

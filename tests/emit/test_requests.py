@@ -15,17 +15,17 @@ from tests.emit.builders import fill, request, response, ring_of
 from tests.emit.replaying import Told
 
 
-def taking(ring: Ring, where: str | None = None, observer: Told | None = None, **options: object) -> Requests:
+def taking(ring: Ring, where: str | None = None, told: Told | None = None, **options: object) -> Requests:
     """Make what takes requests out of a ring; nobody sends them."""
     consumer = Consumer(ring)
     sieve = None if where is None else Sieve(consumer, Matcher(parse(where)), Verdicts.create())
-    return Requests(HttpSpec("h", 1, **options), consumer, sieve, observer)  # type: ignore[arg-type]
+    return Requests(HttpSpec("h", 1, **options), consumer, sieve, told, None)  # type: ignore[arg-type]
 
 
 def test_requests_are_held_and_responses_are_not():
     ring = ring_of([response(9), request(1), response(1), request(2)])
     told = Told()
-    requests = taking(ring, observer=told)
+    requests = taking(ring, told=told)
     head = Consumer(ring).head
     cursor = requests.take(0, head)
     assert cursor == head
@@ -42,7 +42,7 @@ def test_requests_are_held_and_responses_are_not():
 def test_interim_responses_are_not_what_an_answer_is_compared_with():
     told = Told()
     ring = ring_of([request(1), response(1, status=100), response(1)])
-    taking(ring, observer=told).take(0, Consumer(ring).head)
+    taking(ring, told=told).take(0, Consumer(ring).head)
     assert told.originals == [(1, 200)]
 
 

@@ -79,7 +79,7 @@ def test_answers_go_to_every_other_output_of_a_run(tmp_path: Path, lanes: int, c
     said = capsys.readouterr().err
     assert "answers replayed" in said
     (replay,) = written["replay"]
-    assert replay["output"] == "output 0: null"
+    assert replay["output"] == "output 0: http http://127.0.0.1:9"
     (endpoint,) = replay["endpoints"]
     assert (endpoint["endpoint"], endpoint["requests"], endpoint["originals"]) == ("GET /item/*", 300, 300)
     assert endpoint["answered"] + endpoint["failed"].get("timeout", 0) == 300

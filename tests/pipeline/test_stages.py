@@ -194,7 +194,8 @@ def test_what_is_summed_up_of_a_replay_goes_on_with_its_output(reading):
         stage.spec.outputs[1].summary.sent(stage.spec.index, b"PUT", b"/", 0)
     without = sending(reading, False)
     wiring.succeed(workers(without, logging.INFO, (), (), before), labels(without))
-    expected = {"output 0: null": {"GET /": 2}, "output 1: null, before reload 1": {"PUT /": 2}}
+    url = "http http://127.0.0.1:9"
+    expected = {f"output 0: {url}": {"GET /": 2}, f"output 1: {url}, before reload 1": {"PUT /": 2}}
     for _buried in range(2):
         found = {
             name: {each.name: each.requests for each in totals.endpoints.values()}
