@@ -1,7 +1,6 @@
 """A stand-in for an output that replays: it answers every request itself; and a worker that has it."""
 
 import select
-from typing import Final
 
 import emit.worker
 from assemble.message import Message, read_message
@@ -10,7 +9,8 @@ from emit.output import Output
 from emit.records import WorkerSpec
 from tests.emit.builders import replayed
 
-AT_KIND: Final = 7
+AT_KIND, AT_PART, AT_PARTS = 7, 18, 19
+"""Places in MESSAGE_HEADER."""
 
 
 def answer_to(asked: Message) -> Message:
@@ -41,12 +41,13 @@ class Echo(Output):
             record = self.consumer.read(self.cursor)
             assert record is not None
             _kind, view, following = record
-            if MESSAGE_HEADER.unpack_from(view)[AT_KIND] != REQUEST:
-                self.compare(view)
-            elif not self.answer(view):
+            fields = MESSAGE_HEADER.unpack_from(view)
+            if fields[AT_KIND] == REQUEST and not self.answer(view):
                 self.waiting = True
                 return
-            self.tally.delivered += 1
+            if fields[AT_KIND] != REQUEST and fields[AT_PARTS] == 1:
+                self.compare(view)
+            self.tally.delivered += fields[AT_PART] + 1 == fields[AT_PARTS]
             self.cursor = following
 
     def answer(self, view: memoryview) -> bool:

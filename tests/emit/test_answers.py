@@ -27,6 +27,7 @@ from tests.emit.builders import (
     records_of,
     replayed,
     request,
+    response,
     ring_of,
 )
 from tests.emit.echo import answer_to, replaying
@@ -207,6 +208,30 @@ def test_answers_reach_the_other_outputs(processes: Processes, tmp_path: Path, p
         by_id = {line["id"]: line for line in expected}
         assert found
         assert all(by_id[line["id"]] == line for line in found)
+
+
+def test_a_line_that_is_larger_than_the_ring_does_not_stop_everything(processes: Processes, tmp_path: Path):
+    """Its writer holds the file until the rest of it comes, for which the ring has room once the answers are taken; who
+    takes them waits for the file."""
+    asked = [request(number, bytes(2000)) for number in range(100, 180)]
+    large = response(1, bytes(2_000_000))
+    path, ring, answer_ring = tmp_path / "m.jsonl", Ring.create(512 * 1024), Ring.create(64 * 1024)
+    thread = put_all(ring, [*asked, large, request(2)])
+    outputs = [OutputSpec("null", 0, answers=True), OutputSpec("file", 1, path=str(path))]
+    sender = processes.start(replaying, processes.worker_spec(ring, *outputs, answers=answer_ring))
+    wait_until(lambda: path.exists() and path.read_bytes()[-1:] not in {b"\n", b""}, "a line under way")
+    taker = processes.worker(
+        answer_ring, OutputSpec("file", 1, path=str(path)), counters=Counters(worker_counters([1]))
+    )
+    assert sender.end() == 0
+    assert taker.end() == 0
+    thread.join()
+    counts = sender.counters.as_dict()
+    assert counts["answers"] + counts["answers_dropped"] == len(asked) + 1
+    assert counts["answers_dropped"] > 0
+    lines = read_lines(path.read_bytes())
+    assert sum(line["kind"] == "replayed" for line in lines) == counts["answers"] == taker.counters["output1_delivered"]
+    assert [line for line in lines if line["kind"] == "response"] == [as_line(large)]
 
 
 def test_a_worker_killed_while_it_answers_leaves_whole_answers(processes: Processes):

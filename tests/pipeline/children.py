@@ -109,6 +109,32 @@ def pass_on(spec: FakeSpec) -> None:
     run_child(body, spec.events, spec.parent)
 
 
+def die_when_relieved(spec: FakeSpec) -> None:
+    """Pass records on until a successor is to go on, and be killed then."""
+
+    def body() -> None:
+        assert spec.reads is not None
+        assert spec.writes is not None
+        consumer, producer = Consumer(spec.reads), Producer(spec.writes)
+        while not select.select([spec.leave], [], [], 0)[0]:
+            if (found := consumer.read(consumer.tail)) is not None:
+                producer.put(KIND, bytes(found[1]))
+                spec.counters.add("seen")
+                consumer.release(found[2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    run_child(body, spec.events, spec.parent)
+
+
+def succeed_when_asked(spec: FakeSpec) -> None:
+    """Be ready to go on, wait for the end of the predecessor and for `leave`, then pass on what is there."""
+    assert spec.after is not None
+    spec.events.tell("ready")
+    spec.after.wait()
+    select.select([spec.leave], [], [])
+    pass_on(spec)
+
+
 def write_some(spec: FakeSpec) -> None:
     """Write ten records, say so, and end."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from capture.child import EventQueue
 from capture.counters import Counters
-from capture.ring import Producer, Ring
+from capture.ring import Consumer, Producer, Ring
 from emit.succession import Ended
 from pipeline.supervisor import Outcome, Supervisor
 from pipeline.wiring import Stage, Wiring
@@ -267,6 +267,46 @@ def test_a_successor_that_does_not_start_changes_nothing(caplog):
     assert run.succeeded == []
     assert seen(run)["worker 0"] == seen(run)["capture"]
     assert "did not start: worker 0 was killed by SIGKILL; those of before go on" in caplog.text
+
+
+def test_a_ring_is_not_closed_behind_one_who_was_killed_when_another_goes_on_writing_it():
+    """Whoever reads it would end, and who goes on would wait for room for ever."""
+    incoming, outgoing = Ring.create(RING_BYTES), Ring.create(RING_BYTES)
+    first = stage("worker 0", children.die_when_relieved, reads=incoming, writes=outgoing)
+    run = Wiring(
+        [
+            stage("answer worker 0", children.read_until_relieved, reads=outgoing), first,
+            stage("capture", children.write_until_told_more, writes=incoming),
+        ],
+        {},
+        ("first",),
+    )  # fmt: skip
+    reader = run.stages[0]
+    made: list[Stage] = []
+    closed: list[bool] = []
+
+    def make(after: Sequence[Ended]) -> list[Stage]:
+        for name, target, ring, written, ended in (
+            ("answer worker 0", children.read_until_relieved, outgoing, None, after[0]),
+            ("worker 0", children.succeed_when_asked, incoming, outgoing, after[1]),
+        ):
+            one = stage(name, target, reads=ring, writes=written)
+            made.append(replace(one, spec=replace(one.spec, after=ended)))
+        return made
+
+    def tick() -> None:
+        if not made and all(seen(run).values()):
+            supervisor.succeed(make, ("next",), lambda: True, pytest.fail)
+        elif made and supervisor.failed and not closed:
+            closed.append(Consumer(outgoing).closed)
+            made[1].spec.leave.raise_()  # type: ignore[attr-defined]
+
+    supervisor = Supervisor(run, tick)
+    outcome = supervisor.run()
+    assert (outcome.exit_code, outcome.errors) == (1, ["worker 0 was killed by SIGKILL"])
+    assert closed == [False]
+    passed = first.counters["seen"] + made[1].counters["seen"]
+    assert reader.counters["seen"] + made[0].counters["seen"] == passed
 
 
 def test_a_hang_up_is_noted_and_ends_nobody():
