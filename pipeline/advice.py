@@ -38,6 +38,8 @@ class Advisor:
             count = sum(counts.get(f"output{at}_dropped", 0) for counts in (*tally.workers, *tally.answers))
             what = f"messages were dropped at output {at}: {label}"
             yield from self._say(f"{at} {label}", count, what, _OUTPUT, now_s)
+        dropped = tally.worker("answers_dropped")
+        yield from self._say("answers", dropped, "answers were dropped on their way to other outputs", _ANSWERS, now_s)
 
     def _say(self, cause: str, count: int, what: str, help_: str, now_s: float) -> Iterator[str]:
         said_s, before = self._last.get(cause, (-AGAIN_S, 0))
@@ -60,6 +62,8 @@ class Advisor:
 
 _INTERFACE: Final = "its own buffer is too small or its driver too slow; `pipeline doctor` shows how to enlarge it"
 _OUTPUT: Final = "it cannot keep up; a faster receiver, a larger workers.count or input.sample, or a filter helps"
+
+_ANSWERS: Final = "these cannot keep up; faster receivers, a larger workers.count or ring.messages, or filters help"
 
 
 def _kernel(busy: float) -> str:

@@ -64,6 +64,15 @@ def test_drops_of_the_interface_and_of_an_output_are_their_own():
     assert lines[1].startswith("5 messages were dropped at output 0: tcp h:1: ")
 
 
+def test_answers_that_other_outputs_have_no_time_for_are_their_own_cause():
+    """The output that replays is not at fault; the outputs of messages and of answers count together."""
+    drops = {"answers_dropped": 9, "output0_dropped": 1}
+    some = Tally(workers=(drops,), outputs=("tcp h:1",), answers=({"output0_dropped": 4},))
+    messages, answers = Advisor().look(some, rings(), 1.0)
+    assert messages.startswith("5 messages were dropped at output 0: tcp h:1: ")
+    assert answers.startswith("9 answers were dropped on their way to other outputs: ")
+
+
 def test_what_goes_on_is_said_again_but_not_every_second():
     """A log of a day must stay readable, and must still say how much."""
     advisor = Advisor()

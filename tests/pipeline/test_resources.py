@@ -8,6 +8,7 @@ from pipeline.findings import Finding, Verdict
 from pipeline.machine import Machine
 from pipeline.resources import examine_resources
 from pipeline.settings import parse
+from tests.pipeline.sending import sending
 
 MACHINE = Machine(True, False, "/p", 4, 8 << 30, None, True, None, open_files=1024)
 LIVE = '[input]\ntype = "live"\n{}\n[[output]]\ntype = "null"\n'
@@ -30,6 +31,13 @@ def test_every_lane_and_every_worker_has_rings():
     """Four lanes of two workers: four buffers, four frame rings, eight message rings."""
     text = "lanes = 4\n[workers]\ncount = 2"
     assert f"{4 * 64 + 4 * 32 + 8 * 16}MiB of it" in found("memory", text=text).found
+
+
+def test_answers_have_rings_too():
+    """As many as messages, and a process for each."""
+    config = sending(LIVE.format("lanes = 4\n[workers]\ncount = 2"), True)
+    (memory, _files) = examine_resources(MACHINE, config, 1)
+    assert f"{4 * 64 + 4 * 32 + 16 * 16}MiB of it" in memory.found
 
 
 def test_interfaces_share_a_buffer_down_to_the_least_each_has():
