@@ -84,7 +84,7 @@ def test_answers_go_to_every_other_output_of_a_run(tmp_path: Path, lanes: int, c
     assert (endpoint["endpoint"], endpoint["requests"], endpoint["originals"]) == ("GET /item/*", 300, 300)
     assert endpoint["answered"] + endpoint["failed"].get("timeout", 0) == 300
     assert endpoint["statuses"] == [{"original": 200, "replayed": 200, "count": endpoint["answered"]}]
-    assert "replay by output 0: null" in said
+    assert "replay by output 0: http" in said
     assert "GET /item/*" in said
 
 
