@@ -10,7 +10,9 @@ from libc.string cimport memcpy
 
 from assemble.flows cimport IN_BODY, Flow, Half
 from assemble.framing cimport BODY_LENGTH
-from assemble.records cimport FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, REQUEST, RESPONSE, MessageHeader
+from assemble.records cimport (
+    FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, FLAG_OPENS, REQUEST, RESPONSE, MessageHeader,
+)
 from assemble.sink cimport MessageSink
 from assemble.tally cimport Tally, count
 
@@ -48,6 +50,8 @@ cdef class Collector:
         header.kind = half.head.kind
         header.status = half.head.status
         header.flags = (FLAG_COMPLETE if complete else 0) | (FLAG_IPV6 if flow.ipv6 else 0)
+        if header.kind == REQUEST and half.syns and half.first_seq == half.base:
+            header.flags |= FLAG_OPENS
         header.method_len = half.head.method_len
         header.target_at = half.head.target_at
         header.target_len = half.head.target_len

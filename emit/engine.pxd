@@ -33,6 +33,7 @@ cdef class Engine(Requests):
     cdef dict by_fd                  # Connection by descriptor
     cdef dict idle                   # Connection: None, least recently used first
     cdef object waiting              # deque of Session that a connection is wanted for
+    cdef dict jars                   # Session: None, of which the target has set cookies, oldest first
     cdef list timers                 # heap of (at_ns, number, Connection or Session)
     cdef readonly bint busy          # the latest turn ended before there was nothing more to do
     cdef int connecting
@@ -61,6 +62,7 @@ cdef class Engine(Requests):
     cdef int pull(self, Connection connection) except -1
     cdef int feed(self, Connection connection, size_t size) except -1
     cdef int answered(self, Connection connection, bint usable) except -1
+    cdef int remember(self, Session session, dict cookies) except -1
     cdef int failed(self, Connection connection, str reason) except -1
     cdef int ended(self, Connection connection, bint orderly) except -1
     cdef int close_connection(self, Connection connection) except -1

@@ -62,6 +62,7 @@ cdef enum:
     CLOSER_NS = 1_000_000_000            # a target that closes a kept connection so soon does so after each answer
     RETRY_NS = 100_000_000               # before the first retry, twice that before the second, and so on
     RETRY_DOUBLINGS = 6
+    MOST_JARS = 10_000
 
 
 cdef inline int64_t clock_ns(int which) noexcept nogil:
@@ -90,6 +91,7 @@ cdef class Engine(Requests):
         self.by_fd = {}
         self.idle = {}
         self.waiting = deque()
+        self.jars = {}
         self.timers = []
         self.pooled = spec.pooled
         self.timeout_ns = <int64_t>(spec.timeout_s * 1e9)
@@ -298,8 +300,7 @@ cdef class Engine(Requests):
         session.waiting = False
         while session.first is not None:
             self.account(session.pop(), "failed_unreachable")
-        self.sessions.pop(session.key, None)
-        return 0
+        return self.forget(session)
 
     cdef int opened(self, Connection connection) except -1:
         """Act on a connection that is ready for requests."""
@@ -331,8 +332,8 @@ cdef class Engine(Requests):
         connection.socket.close()
         if session is not None and not self.pooled:
             (<Session>session).connection = None
-            if (<Session>session).first is None and not (<Session>session).busy and not (<Session>session).cookies:
-                self.sessions.pop((<Session>session).key, None)
+            if (<Session>session).cookies is None:
+                self.forget(<Session>session)
         return 0
 
     # -- sessions
@@ -344,8 +345,10 @@ cdef class Engine(Requests):
         """Send what a session has next, or have it wait for a connection."""
         cdef Connection connection
         if session.first is None:
-            if self.pooled and not session.busy and not session.cookies:
-                self.sessions.pop(session.key, None)
+            if session.over:
+                return self.retire(session)
+            if self.pooled and session.cookies is None:
+                self.forget(session)
             return 0
         if session.busy or session.waiting or session.resume_ns > self.now_ns or self.holding:
             return 0
@@ -355,6 +358,17 @@ cdef class Engine(Requests):
         session.waiting = True
         self.waiting.append(session)
         return 0
+
+    cdef int retire(self, Session session) except -1:
+        """Close the connection of a session that is over, once it has nothing more to send."""
+        if session.left:
+            return 0
+        if session.connection is not None:
+            connection = <Connection>session.connection
+            if connection.state != OPEN:             # it will be closed when it is idle
+                return 0
+            self.close_connection(connection)
+        return self.forget(session)
 
     cdef int serve(self) except -1:
         """Give sessions that wait what connections there are, and may be."""
@@ -518,7 +532,7 @@ cdef class Engine(Requests):
         if connection.served > 1:
             self.closers = 0
         if self.spec.target_cookies:
-            session.cookies = set_cookies(session.cookies, bytes(connection.kept))
+            self.remember(session, set_cookies(session.cookies, bytes(connection.kept)))
         step = None
         if request.redirects < <int>self.spec.redirects and 300 < status < 309:
             step = step_to(request.data, request.head, status, bytes(connection.kept), self.spec)
@@ -554,6 +568,20 @@ cdef class Engine(Requests):
                 request.id, answer.status, request.wall_ns, ended_ns, *connection.ends,
                 payload, min(answer.head, len(payload)), connection.missing == 0,
             ))
+
+    cdef int remember(self, Session session, dict cookies) except -1:
+        """Keep what a target has set, for the latest MOST_JARS sessions that it did so for."""
+        cdef Session oldest
+        session.cookies = cookies
+        if cookies is None:
+            return 0
+        self.jars[session] = None
+        if len(self.jars) > MOST_JARS:
+            oldest = next(iter(self.jars))
+            del self.jars[oldest]
+            oldest.cookies = None
+            return self.forget(oldest)
+        return 0
 
     cdef int failed(self, Connection connection, str reason) except -1:
         """Act on a request that was not answered: it is sent again if that is wanted and does no harm."""

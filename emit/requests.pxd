@@ -16,8 +16,11 @@ cdef class Held:                     # a message of which requests are not done 
     cdef int left                    # requests
     cdef Held following
 
+cdef class Session
+
 cdef class Request:
     cdef Held held
+    cdef Session session
     cdef uint64_t id
     cdef bytes data
     cdef size_t head                 # bytes of it before the body
@@ -36,10 +39,12 @@ cdef class Session:                  # the requests of one captured connection, 
     cdef Request first
     cdef Request last
     cdef object connection           # in mode "session": its own, if there is one
+    cdef uint64_t left               # requests of it that are not done with, due or not
     cdef bint busy                   # a request of it is on a connection
     cdef bint waiting                # for a connection
     cdef int64_t resume_ns           # nothing is sent before
     cdef dict cookies                # that the target has set
+    cdef bint over                   # its captured connection has ended: another with the same addresses has begun
     cdef void append(self, Request request)
     cdef void put_back(self, Request request)
     cdef Request pop(self)
@@ -54,7 +59,7 @@ cdef class Requests:
     cdef Preparer preparer
     cdef Pace pace
     cdef dict sessions               # by key
-    cdef list due                    # heap of (due_ns, number, Request, Session)
+    cdef list due                    # heap of (due_ns, number, Request)
     cdef uint64_t number             # of entries ever made in a heap
     cdef Held oldest
     cdef Held newest
@@ -75,10 +80,12 @@ cdef class Requests:
     ) except -1
     cdef int take_response(self, const MessageHeader* header) except -1
     cdef Session session_of(self, const MessageHeader* header, int copy)
-    cdef int schedule(self, Request request, Session session) except -1
-    cdef int enqueue(self, Request request, Session session) except -1
+    cdef int schedule(self, Request request) except -1
+    cdef int enqueue(self, Request request) except -1
     cdef int release_due(self) except -1
     cdef int done(self, Request request, str failure) except -1
     cdef int trim(self) except -1
     cdef bint full(self) noexcept
     cdef int ready(self, Session session) except -1
+    cdef int retire(self, Session session) except -1
+    cdef int forget(self, Session session) except -1

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from assemble.records cimport FLAG_COMPLETE, FLAG_INTERIM, REQUEST, RESPONSE, MessageHeader
+from assemble.records cimport FLAG_COMPLETE, FLAG_INTERIM, FLAG_OPENS, REQUEST, RESPONSE, MessageHeader
 from capture.ring cimport Consumer
 from emit.answers cimport AnswerWriter
 from emit.prepare cimport Preparer
@@ -190,7 +190,9 @@ cdef class Requests:
             if self.summary is not None and copy == 1:
                 target = at[header.target_at:header.target_at + header.target_len]
                 self.summary.sent(header.id, at[:header.method_len], target, header.first_ns)
-            self.schedule(request, self.session_of(header, copy))
+            request.session = self.session_of(header, copy)
+            request.session.left += 1
+            self.schedule(request)
         return 0
 
     cdef int take_response(self, const MessageHeader* header) except -1:
@@ -212,22 +214,40 @@ cdef class Requests:
         memcpy(at + 34, &header.dport, 2)
         memcpy(at + 36, &copy, sizeof(int))
         session = self.sessions.get(key)
+        if session is not None and header.flags & FLAG_OPENS:
+            session.over = True
+            self.number += 1
+            session.key = key + b"%d" % self.number
+            self.sessions[session.key] = session
+            self.retire(session)
+            session = None
         if session is None:
             session = Session.__new__(Session)
             session.key = key
             self.sessions[key] = session
         return session
 
-    cdef int schedule(self, Request request, Session session) except -1:
-        """Put a request where its time will come."""
-        if not self.pace.timed:
-            return self.enqueue(request, session)
-        self.number += 1
-        self.ahead_ns = request.due_ns
-        heappush(self.due, (request.due_ns, self.number, request, session))
+    cdef int forget(self, Session session) except -1:
+        """Let go of a session, if nothing of it is left."""
+        if session.left == 0:
+            self.sessions.pop(session.key, None)
         return 0
 
-    cdef int enqueue(self, Request request, Session session) except -1:
+    cdef int retire(self, Session session) except -1:
+        """Act on the end of a captured connection; for subclasses."""
+        return 0
+
+    cdef int schedule(self, Request request) except -1:
+        """Put a request where its time will come."""
+        if not self.pace.timed:
+            return self.enqueue(request)
+        self.number += 1
+        self.ahead_ns = request.due_ns
+        heappush(self.due, (request.due_ns, self.number, request))
+        return 0
+
+    cdef int enqueue(self, Request request) except -1:
+        cdef Session session = request.session
         session.append(request)
         if session.first is request and not session.busy:
             return self.ready(session)
@@ -235,10 +255,8 @@ cdef class Requests:
 
     cdef int release_due(self) except -1:
         """Queue the requests whose time has come."""
-        cdef tuple entry
         while self.due and <int64_t>self.due[0][0] <= self.now_ns:
-            entry = heappop(self.due)
-            self.enqueue(<Request>entry[2], <Session>entry[3])
+            self.enqueue(<Request>heappop(self.due)[2])
         return 0
 
     cdef int ready(self, Session session) except -1:
@@ -259,6 +277,7 @@ cdef class Requests:
     cdef int done(self, Request request, str failure) except -1:
         """Account for a request that was answered, or failed, for the reason that a counter names."""
         self.queued -= 1
+        request.session.left -= 1
         self.queued_bytes -= len(request.data)
         if request.copy > 1:
             if failure is not None:

@@ -217,7 +217,7 @@ def test_a_line_that_is_larger_than_the_ring_does_not_stop_everything(processes:
     large = response(1, bytes(2_000_000))
     path, ring, answer_ring = tmp_path / "m.jsonl", Ring.create(512 * 1024), Ring.create(64 * 1024)
     thread = put_all(ring, [*asked, large, request(2)])
-    outputs = [OutputSpec("null", 0, answers=True), OutputSpec("file", 1, path=str(path))]
+    outputs = [OutputSpec("http", 0, answers=True), OutputSpec("file", 1, path=str(path))]
     sender = processes.start(replaying, processes.worker_spec(ring, *outputs, answers=answer_ring))
     wait_until(lambda: path.exists() and path.read_bytes()[-1:] not in {b"\n", b""}, "a line under way")
     taker = processes.worker(

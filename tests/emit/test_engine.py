@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assemble.message import Message
+from assemble.records import FLAG_OPENS, MESSAGE_HEADER
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer, Ring
@@ -62,6 +63,26 @@ def test_everything_arrives_once_and_each_connection_in_order(how: dict[str, boo
             assert len({each.target.split(b"/")[1] for each in arrivals}) == 1, "a connection for each captured one"
         if connections == 64:
             assert server.accepted == 9
+
+
+@pytest.mark.parametrize("pace", [{}, {"speed": 100.0}], ids=["max", "timed"])
+def test_a_captured_connection_with_the_addresses_of_an_earlier_one_has_its_own(pace: dict[str, float]):
+    """Ports are used again within minutes; what is behind them at the target is not."""
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    for number in range(12):
+        asked = request(number, target=f"/{number}", sport=40_000, first_ns=10**18 + number * 10**8)
+        [record] = records_of(asked)
+        fields = list(MESSAGE_HEADER.unpack_from(record))
+        fields[8] |= FLAG_OPENS if number % 4 == 0 else 0
+        assert producer.try_put(KIND_MESSAGE, MESSAGE_HEADER.pack(*fields) + record[MESSAGE_HEADER.size :])
+    with target() as server:
+        run = Run(ring, server.port, pace=Pace.create(**pace))
+        run.until(lambda: run.cursor == run.consumer.head and run.engine.quiet)
+        assert run.engine.connected == 1, "the earlier ones are closed"
+        assert run.finish()["delivered"] == 12
+    came = [[each.target for each in arrivals] for arrivals in server.by_connection()]
+    assert sorted(came) == [[b"/0", b"/1", b"/2", b"/3"], [b"/4", b"/5", b"/6", b"/7"], [b"/8", b"/9", b"/10", b"/11"]]
 
 
 @pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
