@@ -53,7 +53,7 @@ class LineOutput(Output):
 
     @property
     def holding(self) -> bool:
-        return self.locked
+        return self.locked and self.lines.size == 0
 
     def deadline(self) -> float | None:
         return self.retry_at_s

@@ -156,7 +156,7 @@ class TcpOutput(Output):
         ended = self.final and self.cursor == self.head
         due = any(self.now_s >= begun_s + self.gather_s for begun_s in self.begun_s.values())
         if self.window.room and (ended or due):
-            self.seal_both()
+            self.seal_open()
 
     def seal_ready(self) -> None:
         """Seal the chunk that is ready, and others where they come first: a request leaves before what answers it.
@@ -165,7 +165,7 @@ class TcpOutput(Output):
         """
         ready, parts, part = self.chunker.ready, self.chunker.parts, self.chunker.part
         if parts == 0:
-            self.seal_both()
+            self.seal_open()
             return
         for kind in TAGS:
             if part == 0 and kind < ready and self.chunker.records(kind) and self.window.room:
@@ -173,7 +173,7 @@ class TcpOutput(Output):
         if self.window.room:
             self.seal(ready)
 
-    def seal_both(self) -> None:
+    def seal_open(self) -> None:
         """Seal what is open, requests first, as far as the window has room."""
         for kind in TAGS:
             if self.chunker.records(kind) and self.window.room:

@@ -4,10 +4,11 @@ import pytest
 
 from assemble.message import Message
 from capture.counters import Counters
-from capture.ring import Consumer, Ring
+from capture.records import KIND_MESSAGE
+from capture.ring import Consumer, Producer, Ring
 from emit.lineout import LineOutput
 from emit.records import OutputSpec, worker_counters
-from tests.emit.builders import as_line, conversation, fill, read_lines, response
+from tests.emit.builders import as_line, conversation, fill, read_lines, records_of, response
 
 
 class Place(LineOutput):
@@ -77,6 +78,30 @@ def test_the_lock_is_held_from_line_start_to_line_end():
     for position in output.locks:
         assert position == 0 or output.text[position - 1] == ord("\n")
     assert not output.locked
+
+
+def test_it_holds_the_place_for_what_is_not_in_the_ring_yet_and_for_nothing_else():
+    """Others of the same worker must not wait for the ring then; a slow place gets better by itself."""
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    records = records_of(response(9, bytes(400_000)), 100_800)
+    output = Place(OutputSpec("file", 0, path="somewhere"), Consumer(ring), Counters(worker_counters(1)))
+    output.start(0.0)
+    assert producer.try_put(KIND_MESSAGE, records[0])
+    output.pump(output.consumer.head, 0.0)
+    assert output.locked
+    assert output.holding
+    output.room = 10
+    assert producer.try_put(KIND_MESSAGE, records[1])
+    output.pump(output.consumer.head, 0.0)
+    assert output.locked
+    assert not output.holding
+    output.room = 1 << 30
+    for record in records[2:]:
+        assert producer.try_put(KIND_MESSAGE, record)
+    output.pump(output.consumer.head, 0.0)
+    assert not output.locked
+    assert not output.holding
 
 
 @pytest.mark.parametrize("capacity_bytes", [0, 1, 2_000, 2_000_000, 5_200_000])
