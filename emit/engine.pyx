@@ -1,62 +1,33 @@
-"""The connections of a replay: requests go out, answers come back, never waiting; one request at a time on each.
+"""The engine of a replay: requests go out on connections, answers come back, never waiting.
 
-In: sessions that have something to send, events of sockets, time.  Out: bytes to the target, outcomes of requests.
-Invariant: a request that was taken has exactly one outcome, whatever the target does; a session has one request on its
-way at a time; every wait has an end.
+In: requests of sessions, bytes of the target, time.  Out: bytes to the target, outcomes of requests, answers.
+Invariant: a request that was taken has exactly one outcome, whatever the target does.
 """
 
-import os
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heappush
 
-from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 
-from emit.answer cimport BROKEN, ENDED, INTERIM, Answer
-from emit.channel cimport LATER, NEVER, Channel
+from emit.answer cimport BROKEN, ENDED, INTERIM
+from emit.channel cimport LATER, NEVER
+from emit.connections cimport OPEN, Connection, Connections
 from emit.prepare cimport EXPECTS, IDEMPOTENT, TO_CONNECT, TO_HEAD
-from emit.requests cimport Request, Requests, Session
+from emit.requests cimport CLOCK_MONOTONIC, CLOCK_REALTIME, Request, Session, clock_ns
 
-from emit.breaker import Breaker
 from emit.follow import send_cookies, set_cookies, step_to
-from emit.target import NOWHERE, ends_of, explain
+from emit.target import NOWHERE
 
 
 cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        int fd
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
-    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
-    int EPOLL_CLOEXEC
-    int EPOLL_CTL_ADD
-    int EPOLL_CTL_MOD
     uint32_t EPOLLIN
     uint32_t EPOLLOUT
     uint32_t EPOLLERR
     uint32_t EPOLLHUP
 
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec* now)
-    int CLOCK_MONOTONIC
-    int CLOCK_REALTIME
-
 cdef enum:
-    CONNECTING = 0
-    SHAKING = 1                          # hands, for TLS
-    OPEN = 2
-    CLOSED = 3
-
     ROOM = 256 * 1024                    # read at once
-    EVENTS = 256                         # taken from epoll at once
-    ROUNDS = 8                           # of that in a turn
     READS = 16                           # of one connection in a turn
     CONTINUE_NS = 1_000_000_000          # how long a 100 is waited for (RFC 9110 section 10.1.1)
     CLOSER_NS = 1_000_000_000            # a target that closes a kept connection so soon does so after each answer
@@ -65,38 +36,17 @@ cdef enum:
     MOST_JARS = 10_000
 
 
-cdef inline int64_t clock_ns(int which) noexcept nogil:
-    cdef timespec now
-    clock_gettime(which, &now)
-    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
-
-
-cdef class Connection(Channel):
-    """One connection to the target, and the request on it."""
-
-
-cdef class Engine(Requests):
-    """All connections of one worker to one target.
+cdef class Engine(Connections):
+    """Sends the requests of one worker to one target, and takes the answers.
 
     `answers` is what came back, as `AnswerWriter.write` takes it; whoever takes them out sets `waiting_bytes` right.
     """
 
     def __init__(self, spec, consumer, sieve, summary, writer, target):
-        super().__init__(spec, consumer, sieve, summary, writer)
-        self.target = target
-        self.breaker = Breaker(int(spec.retry_s * 1e9))
-        self.fd = epoll_create1(EPOLL_CLOEXEC)
-        if self.fd < 0:
-            raise OSError(errno, os.strerror(errno))
-        self.by_fd = {}
-        self.idle = {}
-        self.waiting = deque()
+        super().__init__(spec, consumer, sieve, summary, writer, target)
         self.jars = {}
-        self.timers = []
-        self.pooled = spec.pooled
         self.timeout_ns = <int64_t>(spec.timeout_s * 1e9)
         self.longest_ns = <int64_t>(spec.longest_s * 1e9)
-        self.idle_ns = <int64_t>(spec.idle_s * 1e9)
         self.keeps_answers = writer is not None or spec.redirects > 0 or spec.target_cookies
         self.answers = deque()
         self.room = <uint8_t*>malloc(ROOM)
@@ -106,295 +56,7 @@ cdef class Engine(Requests):
     def __dealloc__(self):
         free(self.room)
 
-    # -- what the output calls
-
-    def turn(self):
-        """Act on what has become possible: events of sockets, times that have come, sessions that wait."""
-        cdef epoll_event[EVENTS] events
-        cdef Connection connection
-        cdef int count, i
-        self.busy = False
-        for _round in range(ROUNDS):
-            self.now_ns = clock_ns(CLOCK_MONOTONIC)
-            self.run_timers()
-            self.release_due()
-            self.serve()
-            count = epoll_wait(self.fd, events, EVENTS, 0)
-            for i in range(count):
-                connection = self.by_fd.get(events[i].data.fd)
-                if connection is not None:
-                    self.advance(connection, events[i].events)
-            self.serve()
-            if count <= 0:
-                return
-        self.busy = True
-
-    def deadline_ns(self):
-        """Return when there is something to do next, by the clock; None if nothing is awaited."""
-        times = [<int64_t>heap[0][0] for heap in (self.timers, self.due) if heap]
-        if self.waiting and self.breaker.next_ns > self.now_ns:
-            times.append(self.breaker.next_ns)
-        if self.ahead_ns - self.now_ns > 1_000_000_000:
-            times.append(self.ahead_ns - 1_000_000_000)
-        return min(times) if times else None
-
-    def descriptors(self):
-        """Return the poll events of interest by descriptor: the sockets are behind one."""
-        return {self.fd: 1}                                  # POLLIN
-
-    def hold(self, bint holding):
-        """Begin no request until that is taken back; those under way go on."""
-        cdef Session session
-        if holding == self.holding:
-            return
-        self.holding = holding
-        if not holding:
-            for session in list(self.sessions.values()):
-                self.proceed(session)
-
-    @property
-    def connected(self):
-        """How many connections there are, or are being made."""
-        return len(self.by_fd)
-
-    @property
-    def quiet(self):
-        """Whether nothing is queued and nothing under way."""
-        return self.queued == 0 and self.body is None
-
-    def leave(self):
-        """Give up what is under way, as nobody will hear the answer; what is not sent stays for a successor."""
-        cdef Connection connection
-        for connection in list(self.by_fd.values()):
-            if connection.request is not None:
-                self.account(connection.request, "failed_left")
-                connection.request = None
-
-    def close(self):
-        """Close everything."""
-        for connection in list(self.by_fd.values()):
-            self.close_connection(connection)
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    # -- time
-
-    cdef int remind(self, Connection connection, int64_t at_ns) except -1:
-        """Have `timeout` look at a connection then; an entry that comes earlier is made use of."""
-        connection.deadline_ns = at_ns
-        if connection.timer_ns == 0 or at_ns < connection.timer_ns:
-            connection.timer_ns = at_ns
-            self.number += 1
-            heappush(self.timers, (at_ns, self.number, connection))
-        return 0
-
-    cdef int run_timers(self) except -1:
-        """Act on the times that have come."""
-        cdef Connection connection
-        cdef int64_t at_ns
-        while self.timers and <int64_t>self.timers[0][0] <= self.now_ns:
-            at_ns, _number, each = heappop(self.timers)
-            if isinstance(each, Session):
-                self.proceed(<Session>each)
-                continue
-            connection = <Connection>each
-            if connection.timer_ns == at_ns:
-                connection.timer_ns = 0
-            if connection.state == CLOSED:
-                continue
-            if connection.deadline_ns <= self.now_ns:
-                self.timeout(connection)
-            else:
-                self.remind(connection, connection.deadline_ns)
-        return 0
-
-    cdef int timeout(self, Connection connection) except -1:
-        if connection.state != OPEN:
-            why = f"no answer within {self.spec.connect_timeout_s:g} s"
-            return self.unreachable(connection, connection.session, why)
-        if connection.request is None:
-            return self.close_connection(connection)
-        if connection.body_ns and connection.body_ns <= self.now_ns:
-            return self.send_body(connection)
-        return self.failed(connection, "failed_timeout")
-
-    cdef int send_body(self, Connection connection) except -1:
-        """Send the body that a 100 was waited for with."""
-        connection.body_ns = 0
-        connection.stop = len(connection.request.data)
-        self.await_answer(connection)
-        return self.push(connection)
-
-    cdef int await_answer(self, Connection connection) except -1:
-        """Set how long the target may be silent from now on."""
-        cdef int64_t at_ns = min(self.now_ns + self.timeout_ns, connection.request.sent_ns + self.longest_ns)
-        if connection.body_ns and connection.body_ns < at_ns:
-            at_ns = connection.body_ns
-        return self.remind(connection, at_ns)
-
-    # -- connections
-
-    cdef int watch(self, Connection connection, uint32_t events) except -1:
-        """Have epoll watch for these events."""
-        cdef epoll_event event
-        cdef int op = EPOLL_CTL_MOD if connection.events else EPOLL_CTL_ADD
-        if connection.events == events:
-            return 0
-        event.events = events
-        event.data.fd = connection.fd
-        if epoll_ctl(self.fd, op, connection.fd, &event) < 0:
-            raise OSError(errno, os.strerror(errno))
-        connection.events = events
-        return 0
-
-    cdef bint may_open(self) except -1:
-        """Tell whether another connection may be opened now; one that is idle makes room for one that is needed."""
-        if not self.breaker.may_try(self.now_ns, self.connecting):
-            return False
-        if len(self.by_fd) >= <Py_ssize_t>self.spec.connections:
-            if self.pooled or not self.idle:
-                return False
-            self.close_connection(next(iter(self.idle)))
-        return True
-
-    cdef int open(self, Session session) except -1:
-        """Begin to connect; for a session of its own, or for whoever comes first."""
-        cdef Connection connection
-        try:
-            opened = self.target.connect()
-        except OSError as error:
-            return self.unreachable(None, session, explain(error))
-        connection = Connection(opened)
-        connection.state = CONNECTING
-        connection.answer = Answer()
-        self.by_fd[connection.fd] = connection
-        self.connecting += 1
-        if session is not None:
-            connection.session = session
-            session.connection = connection
-        self.watch(connection, EPOLLOUT)
-        self.remind(connection, self.now_ns + <int64_t>(self.spec.connect_timeout_s * 1e9))
-        return 0
-
-    cdef int unreachable(self, Connection connection, Session session, str why) except -1:
-        """Act on an attempt to connect that failed: what it was for waits, or is given up."""
-        if connection is not None:
-            self.connecting -= 1
-            connection.session = None
-            self.close_connection(connection)
-        self.target.failed()
-        self.trouble = why
-        self.breaker.failed(self.now_ns)
-        if session is not None:
-            session.connection = None
-            if not session.waiting:
-                session.waiting = True
-                self.waiting.appendleft(session)
-        while self.breaker.broken and self.waiting:
-            self.give_up(<Session>self.waiting.popleft())
-        return 0
-
-    cdef int give_up(self, Session session) except -1:
-        """Fail what a session has to send now, as nothing is there to take it."""
-        session.waiting = False
-        while session.first is not None:
-            self.account(session.pop(), "failed_unreachable")
-        return self.forget(session)
-
-    cdef int opened(self, Connection connection) except -1:
-        """Act on a connection that is ready for requests."""
-        cdef Session session = connection.session
-        self.connecting -= 1
-        connection.state = OPEN
-        connection.ends = ends_of(connection.socket)
-        self.count("connections")
-        self.breaker.reached()
-        self.watch(connection, EPOLLIN)
-        self.rest(connection)
-        if session is not None and session.first is not None:
-            self.send(connection, session)
-        return 0
-
-    cdef int rest(self, Connection connection) except -1:
-        """Put a connection where it waits for the next request, or for the end of its time."""
-        self.idle[connection] = None
-        return self.remind(connection, self.now_ns + self.idle_ns)
-
-    cdef int close_connection(self, Connection connection) except -1:
-        """Close, and let go of, a connection that no request is on."""
-        if connection.state == CLOSED:
-            return 0
-        connection.state = CLOSED
-        self.by_fd.pop(connection.fd, None)
-        self.idle.pop(connection, None)
-        session, connection.session = connection.session, None
-        connection.socket.close()
-        if session is not None and not self.pooled:
-            (<Session>session).connection = None
-            if (<Session>session).cookies is None:
-                self.forget(<Session>session)
-        return 0
-
-    # -- sessions
-
-    cdef int ready(self, Session session) except -1:
-        return self.proceed(session)
-
-    cdef int proceed(self, Session session) except -1:
-        """Send what a session has next, or have it wait for a connection."""
-        cdef Connection connection
-        if session.first is None:
-            if session.over:
-                return self.retire(session)
-            if self.pooled and session.cookies is None:
-                self.forget(session)
-            return 0
-        if session.busy or session.waiting or session.resume_ns > self.now_ns or self.holding:
-            return 0
-        if not self.pooled and session.connection is not None:
-            connection = <Connection>session.connection
-            return self.send(connection, session) if connection.state == OPEN else 0
-        session.waiting = True
-        self.waiting.append(session)
-        return 0
-
-    cdef int retire(self, Session session) except -1:
-        """Close the connection of a session that is over, once it has nothing more to send."""
-        if session.left:
-            return 0
-        if session.connection is not None:
-            connection = <Connection>session.connection
-            if connection.state != OPEN:             # it will be closed when it is idle
-                return 0
-            self.close_connection(connection)
-        return self.forget(session)
-
-    cdef int serve(self) except -1:
-        """Give sessions that wait what connections there are, and may be."""
-        cdef Session session
-        while self.waiting and not self.holding:
-            if self.pooled and self.idle:
-                session = self.waiting.popleft()
-                session.waiting = False
-                if session.first is not None:
-                    self.send(<Connection>self.idle.popitem()[0], session)
-                continue
-            if self.breaker.broken and self.connecting == 0 and not self.breaker.may_try(self.now_ns, 0):
-                self.give_up(<Session>self.waiting.popleft())
-                continue
-            if not self.may_open() or (self.pooled and self.connecting >= <Py_ssize_t>len(self.waiting)):
-                return 0
-            if self.pooled:
-                self.open(None)
-                continue
-            session = self.waiting.popleft()
-            session.waiting = False
-            if session.first is not None:
-                self.open(session)
-        return 0
-
-    # -- one request
+    # -- out
 
     cdef int send(self, Connection connection, Session session) except -1:
         """Send the first request of a session on a connection that is idle."""
@@ -427,11 +89,12 @@ cdef class Engine(Requests):
         self.await_answer(connection)
         return self.push(connection)
 
-    def change(self, Request request, tuple changed):
+    cdef int change(self, Request request, tuple changed) except -1:
         """Put other bytes in the place of a request's."""
         self.queued_bytes -= len(request.data)
         request.data, request.head = changed
         self.queued_bytes += len(request.data)
+        return 0
 
     cdef bint risky(self, Connection connection, Request request) except -1:
         """Tell whether a kept connection may be at its end, where nobody could tell if a request was acted upon.
@@ -457,6 +120,22 @@ cdef class Engine(Requests):
         if connection.sent > before and before:
             self.await_answer(connection)
         return self.watch(connection, EPOLLIN if connection.sent == connection.stop else EPOLLIN | EPOLLOUT)
+
+    cdef int send_body(self, Connection connection) except -1:
+        """Send the body that a 100 was waited for with."""
+        connection.body_ns = 0
+        connection.stop = len(connection.request.data)
+        self.await_answer(connection)
+        return self.push(connection)
+
+    # -- in
+
+    cdef int act(self, Connection connection, uint32_t events) except -1:
+        if events & EPOLLOUT and connection.request is not None:
+            self.push(connection)
+        if events & (EPOLLIN | EPOLLHUP | EPOLLERR) and connection.state == OPEN:
+            self.pull(connection)
+        return 0
 
     cdef int pull(self, Connection connection) except -1:
         """Read what has come, and act on it; with TLS to its end, as epoll does not see what is decrypted."""
@@ -502,6 +181,18 @@ cdef class Engine(Requests):
         self.await_answer(connection)
         return 0
 
+    cdef int await_answer(self, Connection connection) except -1:
+        """Set how long the target may be silent from now on."""
+        cdef int64_t at_ns = min(self.now_ns + self.timeout_ns, connection.request.sent_ns + self.longest_ns)
+        if connection.body_ns and connection.body_ns < at_ns:
+            at_ns = connection.body_ns
+        return self.remind(connection, at_ns)
+
+    cdef int overdue(self, Connection connection) except -1:
+        if connection.body_ns and connection.body_ns <= self.now_ns:
+            return self.send_body(connection)
+        return self.failed(connection, "failed_timeout")
+
     cdef int ended(self, Connection connection, bint orderly) except -1:
         """Act on the end of a connection, or on its failure."""
         cdef Request request = connection.request
@@ -517,6 +208,8 @@ cdef class Engine(Requests):
                 request.renewed = True                     # RFC 9112 section 9.3.1
                 return self.again(connection, 0)
         return self.failed(connection, "failed_reset")
+
+    # -- what became of it
 
     cdef int answered(self, Connection connection, bint usable) except -1:
         """Account for an answer; `usable` says that nothing has come behind it."""
@@ -553,10 +246,10 @@ cdef class Engine(Requests):
             self.rest(connection)
         return self.proceed(session)
 
-    def tell(self, Request request, Connection connection, int64_t now_ns):
+    cdef int tell(self, Request request, Connection connection, int64_t now_ns) except -1:
         """Tell of an answer to whoever wants to know."""
         if request.copy > 1:
-            return
+            return 0
         answer = connection.answer
         if self.summary is not None:
             self.summary.answered(request.id, answer.status, answer.size, now_ns - request.sent_ns)
@@ -568,6 +261,7 @@ cdef class Engine(Requests):
                 request.id, answer.status, request.wall_ns, ended_ns, *connection.ends,
                 payload, min(answer.head, len(payload)), connection.missing == 0,
             ))
+        return 0
 
     cdef int remember(self, Session session, dict cookies) except -1:
         """Keep what a target has set, for the latest MOST_JARS sessions that it did so for."""
@@ -596,14 +290,13 @@ cdef class Engine(Requests):
         self.close_connection(connection)
         return self.proceed(session)
 
-    def account(self, Request request, str reason):
-        """Account for a request that failed."""
+    cdef int account(self, Request request, str reason) except -1:
         if self.writer is not None and request.copy == 1:
             now_ns = clock_ns(CLOCK_REALTIME)
             self.answers.append((request.id, 0, request.wall_ns or now_ns, now_ns, *NOWHERE, b"", 0, False))
-        self.done(request, reason)
+        return self.done(request, reason)
 
-    def again(self, Connection connection, int64_t wait_ns):
+    cdef int again(self, Connection connection, int64_t wait_ns) except -1:
         """Send a request once more, on another connection."""
         cdef Request request = connection.request
         cdef Session session = connection.session
@@ -616,32 +309,4 @@ cdef class Engine(Requests):
             session.resume_ns = self.now_ns + wait_ns
             self.number += 1
             heappush(self.timers, (session.resume_ns, self.number, session))
-        self.proceed(session)
-        return 0
-
-    # -- events
-
-    cdef int advance(self, Connection connection, uint32_t events) except -1:
-        """Act on what epoll says of a connection."""
-        if connection.state == CONNECTING or connection.state == SHAKING:
-            return self.arrive(connection)
-        if events & EPOLLOUT and connection.request is not None:
-            self.push(connection)
-        if events & (EPOLLIN | EPOLLHUP | EPOLLERR) and connection.state == OPEN:
-            self.pull(connection)
-        return 0
-
-    cdef int arrive(self, Connection connection) except -1:
-        """Go on with a connection that is being made."""
-        cdef object awaited = None
-        try:
-            if connection.state == CONNECTING:
-                connection.arrived()
-                connection.state = SHAKING
-            if connection.tls:
-                awaited = connection.shake()
-        except OSError as error:
-            return self.unreachable(connection, connection.session, explain(error))
-        if awaited is not None:
-            return self.watch(connection, EPOLLIN if awaited == "read" else EPOLLOUT)
-        return self.opened(connection)
+        return self.proceed(session)

@@ -11,6 +11,7 @@ from typing import Final
 
 from capture.counters import Counters
 from capture.ring import Consumer
+from emit.answers import AnswerWriter
 from emit.engine import Engine
 from emit.output import Output
 from emit.records import OutputSpec
@@ -30,6 +31,7 @@ class HttpOutput(Output):
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
         super().__init__(spec, consumer, counters)
         self.engine: Engine | None = None
+        self.stuck = False  # an answer waits for room in its ring
         self.told_down = self.told_broken = False
 
     # -- what the worker asks
@@ -47,7 +49,7 @@ class HttpOutput(Output):
     def take(self, head: int) -> None:
         if self.engine is None:
             return
-        if not self.engine.answers:
+        if not self.stuck:
             self.cursor = self.engine.take(self.cursor, head)
         self.turn(self.engine)
 
@@ -58,20 +60,22 @@ class HttpOutput(Output):
     def turn(self, engine: Engine) -> None:
         """Let the connections go on, and hand on what came of it."""
         engine.turn()
-        if engine.answers:
-            self.hand_on(engine)
+        if self.answers is not None:
+            self.hand_on(engine, self.answers)
         self.account()
 
-    def hand_on(self, engine: Engine) -> None:
+    def hand_on(self, engine: Engine, answers: AnswerWriter) -> None:
         """Write answers to their ring; those that there is no room for wait, and if they are many, so do requests."""
-        assert self.answers is not None
-        self.answers.disarm()
-        while engine.answers:
+        if self.stuck:
+            answers.disarm()
+        self.stuck = not answers.flush()
+        while engine.answers and not self.stuck:
             answer = engine.answers[0]
-            if not self.answers.write(*answer):
+            if not answers.write(*answer):
                 if self.spec.policy == "block":
+                    self.stuck = True
                     break
-                self.answers.drop()
+                answers.drop()
             engine.answers.popleft()
             engine.waiting_bytes -= len(answer[8])
         engine.hold(engine.waiting_bytes > MOST_WAITING_BYTES or len(engine.answers) > MOST_WAITING)
@@ -88,17 +92,17 @@ class HttpOutput(Output):
     def busy(self) -> bool:
         if self.engine is None:
             return False
-        room = bool(self.engine.answers) and self.answers is not None and not self.answers.arm()
-        return self.engine.busy or room
+        return self.engine.busy or (self.stuck and self.answers is not None and not self.answers.arm())
 
     def done(self, head: int) -> bool:
-        return super().done(head) and (self.engine is None or (self.engine.quiet and not self.engine.answers))
+        quiet = self.engine is None or (self.engine.quiet and not self.engine.answers)
+        return super().done(head) and quiet and not self.stuck
 
     def descriptors(self) -> dict[int, int]:
         if self.engine is None:
             return {}
         found = self.engine.descriptors()
-        if self.engine.answers and self.answers is not None and self.answers.arm():
+        if self.stuck and self.answers is not None and self.answers.arm():
             found[self.answers.fileno()] = select.POLLIN
         return found
 

@@ -11,6 +11,22 @@ from emit.sieve cimport Sieve
 from emit.walk cimport Item, Joint
 
 
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* now)
+    int CLOCK_MONOTONIC
+    int CLOCK_REALTIME
+
+
+cdef inline int64_t clock_ns(int which) noexcept nogil:
+    """Return a clock, in nanoseconds."""
+    cdef timespec now
+    clock_gettime(which, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
 cdef class Held:                     # a message of which requests are not done with
     cdef uint64_t start              # ring position before it
     cdef int left                    # requests

@@ -24,20 +24,6 @@ cdef enum:
     TURN = 4096                        # records taken in a row, before connections have their turn
     HOLD_SHARE = 4                     # messages up to this share of the ring stay in it until all parts are there
 
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec* now)
-    int CLOCK_MONOTONIC
-
-
-cdef inline int64_t clock_ns() noexcept nogil:
-    """Return the monotonic clock."""
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
-
 
 cdef class Held:
     """A message whose requests are not all done with, in the order of the ring."""
@@ -99,7 +85,7 @@ cdef class Requests:
         cdef Item item
         cdef uint64_t following = cursor
         cdef int left = TURN
-        self.now_ns = clock_ns()
+        self.now_ns = clock_ns(CLOCK_MONOTONIC)
         while left > 0 and not self.full() and next_item(self.consumer, &following, head, &item):
             left -= 1
             if self.sieve is not None and not self.sieve.wants(&item):

@@ -52,7 +52,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.streams": "reads streams as they come",
     "emit.blockout": "random bytes",
     "emit.channel": "sends and receives on sockets to a target",
-    "emit.engine": "polls its sockets, and has the clock for them",
+    "emit.connections": "polls its sockets",
     "emit.file": "opens, locks and appends to a file",
     "emit.link": "one TCP connection to a receiver",
     "emit.http": "poll events, and the limit of descriptors",

@@ -11,9 +11,11 @@ from emit.answers import AnswerWriter
 from emit.engine import Engine
 from emit.records import HttpSpec
 from emit.target import Target as Reached
-from tests.emit.builders import ring_of
+from tests.emit.builders import request, response, ring_of
 
 LONGEST_S: Final = 20.0
+MODES: Final = ({"pooled": False}, {"pooled": True})
+REASONS: Final = ("unreachable", "timeout", "reset", "garbage", "incomplete", "left")
 
 
 class Told:
@@ -99,3 +101,18 @@ class Run:
 def replay(messages: Iterable[Message], port: int, told: Any = None, **options: Any) -> dict[str, int]:
     """Send the requests of messages to a port of this machine, and return what was counted."""
     return Run(ring_of(messages), port, told, **options).finish()
+
+
+def talk(flows: int, each: int, **changes: Any) -> list[Message]:
+    """Make requests of several connections, one after the other, with their responses."""
+    made = []
+    for number in range(flows * each):
+        asked = request(number, target=f"/{number % flows}/{number // flows}", sport=40_000 + number % flows, **changes)
+        made += [asked, response(number)]
+    return made
+
+
+def check(counts: dict[str, int], requests: int) -> None:
+    """Every request has one outcome, and every failure a reason."""
+    assert counts.get("delivered", 0) + counts.get("undelivered", 0) == requests
+    assert sum(counts.get(f"failed_{reason}", 0) for reason in REASONS) == counts.get("undelivered", 0)

@@ -1,6 +1,5 @@
 """The engine of a replay against real sockets: everything arrives in order, and every fault has its outcome."""
 
-import time
 from threading import Thread
 from typing import Any
 
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assemble.message import Message
-from assemble.records import FLAG_OPENS, MESSAGE_HEADER
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer, Ring
@@ -17,72 +15,9 @@ from emit.answers import AnswerWriter
 from emit.pace import Pace
 from emit.records import worker_counters
 from tests import faults
-from tests.emit.builders import fill, part_bytes_of, records_of, request, response, ring_of
-from tests.emit.replaying import Run, Told, replay
+from tests.emit.builders import part_bytes_of, records_of, request, ring_of
+from tests.emit.replaying import MODES, Run, Told, check, replay, talk
 from tests.targets import Arrival, Line, target, usual
-
-MODES = ({"pooled": False}, {"pooled": True})
-REASONS = ("unreachable", "timeout", "reset", "garbage", "incomplete", "left")
-
-
-def talk(flows: int, each: int, **changes: Any) -> list[Message]:
-    """Make requests of several connections, one after the other, with their responses."""
-    made = []
-    for number in range(flows * each):
-        asked = request(number, target=f"/{number % flows}/{number // flows}", sport=40_000 + number % flows, **changes)
-        made += [asked, response(number)]
-    return made
-
-
-def check(counts: dict[str, int], requests: int) -> None:
-    """Every request has one outcome, and every failure a reason."""
-    assert counts.get("delivered", 0) + counts.get("undelivered", 0) == requests
-    assert sum(counts.get(f"failed_{reason}", 0) for reason in REASONS) == counts.get("undelivered", 0)
-
-
-@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
-@pytest.mark.parametrize("connections", [1, 3, 64])
-def test_everything_arrives_once_and_each_connection_in_order(how: dict[str, bool], connections: int):
-    with target() as server:
-        counts = replay(talk(9, 20), server.port, connections=connections, **how)
-    assert counts == {
-        "delivered": 180,
-        "delivered_bytes": sum(len(m.payload) for m in talk(9, 20)[::2]),
-        "responses": 180,
-        "connections": server.accepted,
-    }
-    assert sorted(each.target for each in server.arrivals) == sorted(
-        b"/%d/%d" % (f, n) for f in range(9) for n in range(20)
-    )
-    for flow in range(9):
-        mine = [int(each.target.split(b"/")[2]) for each in server.arrivals if each.target.startswith(b"/%d/" % flow)]
-        assert mine == list(range(20))
-    assert server.faults == []
-    if not how["pooled"]:
-        for arrivals in server.by_connection():
-            assert len({each.target.split(b"/")[1] for each in arrivals}) == 1, "a connection for each captured one"
-        if connections == 64:
-            assert server.accepted == 9
-
-
-@pytest.mark.parametrize("pace", [{}, {"speed": 100.0}], ids=["max", "timed"])
-def test_a_captured_connection_with_the_addresses_of_an_earlier_one_has_its_own(pace: dict[str, float]):
-    """Ports are used again within minutes; what is behind them at the target is not."""
-    ring = Ring.create(1 << 20)
-    producer = Producer(ring)
-    for number in range(12):
-        asked = request(number, target=f"/{number}", sport=40_000, first_ns=10**18 + number * 10**8)
-        [record] = records_of(asked)
-        fields = list(MESSAGE_HEADER.unpack_from(record))
-        fields[8] |= FLAG_OPENS if number % 4 == 0 else 0
-        assert producer.try_put(KIND_MESSAGE, MESSAGE_HEADER.pack(*fields) + record[MESSAGE_HEADER.size :])
-    with target() as server:
-        run = Run(ring, server.port, pace=Pace.create(**pace))
-        run.until(lambda: run.cursor == run.consumer.head and run.engine.quiet)
-        assert run.engine.connected == 1, "the earlier ones are closed"
-        assert run.finish()["delivered"] == 12
-    came = [[each.target for each in arrivals] for arrivals in server.by_connection()]
-    assert sorted(came) == [[b"/0", b"/1", b"/2", b"/3"], [b"/4", b"/5", b"/6", b"/7"], [b"/8", b"/9", b"/10", b"/11"]]
 
 
 @pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
@@ -148,41 +83,6 @@ def test_retries_have_an_end():
     with target(faults.closing) as server:
         counts = replay(talk(1, 1), server.port, retries=2)
     assert (counts["failed_reset"], counts["retried"], len(server.arrivals)) == (1, 2, 3)
-
-
-@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
-def test_a_target_that_is_not_there_is_waited_for_then_given_up(how: dict[str, bool]):
-    with target(listening=False) as server:
-        counts = replay(talk(5, 4), server.port, retry_s=0.3, **how)
-    check(counts, 20)
-    assert counts["failed_unreachable"] == 20
-
-
-@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
-def test_a_target_that_comes_late_gets_everything(how: dict[str, bool]):
-    with target(listening=False) as server:
-        run = Run(ring_of(talk(5, 4)), server.port, retry_s=15.0, **how)
-        run.until(lambda: run.engine.breaker.failures >= 2)
-        server.listen()
-        counts = run.finish()
-    assert counts["delivered"] == 20
-    assert len(server.arrivals) == 20
-
-
-@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
-def test_a_target_that_returns_gets_what_comes_then(how: dict[str, bool]):
-    with target(listening=False) as server:
-        ring = ring_of(talk(5, 4), close=False)
-        run = Run(ring, server.port, retry_s=0.2, **how)
-        run.until(lambda: run.engine.quiet)
-        assert run.counts["failed_unreachable"] == 20
-        assert run.engine.breaker.broken
-        server.listen()
-        run.until(lambda: run.engine.breaker.may_try(time.monotonic_ns(), 0))
-        fill(ring, talk(5, 4))
-        counts = run.finish()
-    check(counts, 40)
-    assert counts["delivered"] == 20, "they wait for what the attempt brings"
 
 
 def expecting() -> Message:
@@ -374,18 +274,6 @@ def test_failures_are_answers_too():
         run.finish()
     [(number, status, *_rest, payload, _head, complete)] = run.engine.answers
     assert (number, status, payload, complete) == (7, 0, b"", False)
-
-
-@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
-def test_no_request_is_begun_while_it_is_held(how: dict[str, bool]):
-    with target() as server:
-        run = Run(ring_of(talk(5, 4)), server.port, connections=2, **how)
-        run.engine.hold(True)
-        for _each in range(10):
-            run.step()
-        assert server.arrivals == []
-        run.engine.hold(False)
-        assert run.finish()["delivered"] == 20
 
 
 def test_no_more_is_taken_than_the_queue_holds():

@@ -9,24 +9,26 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.errors import DeliveryError
 from capture.records import KIND_MESSAGE
-from capture.ring import Ring
+from capture.ring import Producer, Ring
 from emit.records import OUTCOMES, HttpSpec, OutputSpec, TlsSpec, WorkerSpec, worker_counters
 from emit.worker import Worker
 from tests import faults
 from tests.emit.builders import conversation, fill, records_of, request, ring_of
-from tests.targets import target, usual
+from tests.targets import Arrival, Line, target, usual
 
 
-def work(ring: Ring, port: int, policy: str = "block", **options: Any) -> WorkerSpec:
+def work(ring: Ring, port: int, policy: str = "block", answers: Ring | None = None, **options: Any) -> WorkerSpec:
     """Describe a worker with an http output and one that takes everything."""
     spec = HttpSpec("127.0.0.1", port, **options)
     outputs = (
-        OutputSpec("http", 0, address=f"http://127.0.0.1:{port}", http=spec, policy=policy),  # type: ignore[arg-type]
+        OutputSpec(
+            "http", 0, address=f"http://127.0.0.1:{port}", http=spec, policy=policy, answers=answers is not None
+        ),  # type: ignore[arg-type]
         OutputSpec("null", 1),
     )
     return WorkerSpec(
         parent=0, level=30, events=EventQueue(), counters=Counters(worker_counters(2)), ring=ring,
-        index=0, workers=1, outputs=outputs,
+        index=0, workers=1, outputs=outputs, answers=answers,
     )  # fmt: skip
 
 
@@ -107,3 +109,34 @@ def test_a_worker_that_leaves_gives_up_what_is_under_way_and_leaves_the_rest():
         after = work(ring, server.port)
         Worker(after).run()
     assert outcomes(after.counters) == {"delivered": 17}
+
+
+@pytest.mark.parametrize("policy", ["block", "drop"])
+def test_answers_wait_for_room_in_their_ring_or_are_counted(policy: str):
+    """Large and small ones, through a ring that holds a few."""
+
+    def answer(line: Line, asked: Arrival) -> bool:
+        size = 100_000 if asked.target.endswith(b"7") else 1000
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        return True
+
+    answers = Ring.create(1 << 16)
+    with target(answer) as server:
+        spec = work(ring_of(conversation(400)), server.port, policy, answers=answers)
+        taking = WorkerSpec(
+            parent=0, level=30, events=EventQueue(), counters=Counters(worker_counters([1])), ring=answers,
+            index=0, workers=1, outputs=(OutputSpec("null", 1),),
+        )  # fmt: skip
+        taker = threading.Thread(target=Worker(taking).run)
+        taker.start()
+        try:
+            Worker(spec).run()
+        finally:
+            Producer(answers).close()
+            taker.join(20)
+    assert not taker.is_alive()
+    assert outcomes(spec.counters) == {"delivered": 200, "responses": 200}
+    counts = spec.counters
+    assert counts["answers"] + counts["answers_dropped"] == 200
+    assert counts["answers"] == taking.counters["output1_delivered"]
+    assert policy == "drop" or counts["answers_dropped"] == 0
