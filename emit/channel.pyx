@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, errno
 from libc.stdint cimport uint8_t
 
-from emit.target import itself
+from emit.upstream import itself
 
 
 cdef extern from "<sys/socket.h>" nogil:

@@ -33,7 +33,7 @@ cdef class Connection(Channel):      # to the target
 
 
 cdef class Connections(Requests):
-    cdef object target
+    cdef object upstream
     cdef readonly object breaker
     cdef readonly str trouble        # why there is no connection
     cdef readonly int fd             # owned: closed by `close`

@@ -5,7 +5,7 @@ from emit.records import HttpSpec
 from emit.requests import Requests
 from emit.sieve import Sieve
 from emit.summary import Summary
-from emit.target import Target
+from emit.upstream import Upstream
 
 class Connections(Requests):
     breaker: Breaker
@@ -20,7 +20,7 @@ class Connections(Requests):
         sieve: Sieve | None,
         summary: Summary | None,
         writer: AnswerWriter | None,
-        target: Target,
+        upstream: Upstream,
     ) -> None: ...
     @property
     def connected(self) -> int: ...

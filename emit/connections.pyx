@@ -17,7 +17,7 @@ from emit.channel cimport Channel
 from emit.requests cimport CLOCK_MONOTONIC, Request, Requests, Session, clock_ns
 
 from emit.breaker import Breaker
-from emit.target import ends_of, explain
+from emit.upstream import ends_of, explain
 
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -49,9 +49,9 @@ cdef class Connection(Channel):
 cdef class Connections(Requests):
     """All connections of one worker to one target; subclasses send requests on them, and take answers."""
 
-    def __init__(self, spec, consumer, sieve, summary, writer, target):
+    def __init__(self, spec, consumer, sieve, summary, writer, upstream):
         super().__init__(spec, consumer, sieve, summary, writer)
-        self.target = target
+        self.upstream = upstream
         self.breaker = Breaker(int(spec.retry_s * 1e9))
         self.fd = epoll_create1(EPOLL_CLOEXEC)
         if self.fd < 0:
@@ -208,7 +208,7 @@ cdef class Connections(Requests):
         """Begin to connect; for a session of its own, or for whoever comes first."""
         cdef Connection connection
         try:
-            opened = self.target.connect()
+            opened = self.upstream.connect()
         except OSError as error:
             return self.unreachable(None, session, explain(error))
         connection = Connection(opened)
@@ -258,7 +258,7 @@ cdef class Connections(Requests):
             self.connecting -= 1
             connection.session = None
             self.close_connection(connection)
-        self.target.failed()
+        self.upstream.failed()
         self.trouble = why
         self.breaker.failed(self.now_ns)
         if session is not None:

@@ -17,7 +17,7 @@ from emit.prepare cimport EXPECTS, IDEMPOTENT, TO_CONNECT, TO_HEAD
 from emit.requests cimport CLOCK_MONOTONIC, CLOCK_REALTIME, Request, Session, clock_ns
 
 from emit.follow import send_cookies, set_cookies, step_to
-from emit.target import NOWHERE
+from emit.upstream import NOWHERE
 
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -42,8 +42,8 @@ cdef class Engine(Connections):
     `answers` is what came back, as `AnswerWriter.write` takes it; whoever takes them out sets `waiting_bytes` right.
     """
 
-    def __init__(self, spec, consumer, sieve, summary, writer, target):
-        super().__init__(spec, consumer, sieve, summary, writer, target)
+    def __init__(self, spec, consumer, sieve, summary, writer, upstream):
+        super().__init__(spec, consumer, sieve, summary, writer, upstream)
         self.jars = {}
         self.timeout_ns = <int64_t>(spec.timeout_s * 1e9)
         self.longest_ns = <int64_t>(spec.longest_s * 1e9)

@@ -15,7 +15,7 @@ from emit.answers import AnswerWriter
 from emit.engine import Engine
 from emit.output import Output
 from emit.records import OutputSpec
-from emit.target import Target
+from emit.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class HttpOutput(Output):
     def open(self) -> None:
         assert self.spec.http is not None
         try:
-            target = Target(self.spec.http)
-            self.engine = Engine(self.spec.http, self.consumer, self.sieve, self.spec.summary, self.answers, target)
+            upstream = Upstream(self.spec.http)
+            self.engine = Engine(self.spec.http, self.consumer, self.sieve, self.spec.summary, self.answers, upstream)
         except OSError as error:  # of a file that TLS needs, or no descriptor is left
             self.fail(f"cannot begin: {error.strerror or error}")
             return

@@ -63,7 +63,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.succession": "descriptors by which one process waits for another",
     "emit.summary": "shared memory, and how it travels to a child",
     "emit.tail": "reads, cuts and appends to a file by descriptor",
-    "emit.target": "sockets to a target, and its addresses",
+    "emit.upstream": "sockets to a target, and its addresses",
     "emit.verdicts": "shared memory, and how it travels to a child",
     "emit.worker": "waits for rings and sockets, and has the clock for its outputs",
     "pipeline.confinement": "the user that runs this",

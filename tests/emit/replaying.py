@@ -10,7 +10,7 @@ from capture.ring import Consumer, Ring
 from emit.answers import AnswerWriter
 from emit.engine import Engine
 from emit.records import HttpSpec
-from emit.target import Target as Reached
+from emit.upstream import Upstream
 from tests.emit.builders import request, response, ring_of
 
 LONGEST_S: Final = 20.0
@@ -57,7 +57,7 @@ class Run:
         spec = HttpSpec("127.0.0.1", port, **options)
         self.ring = ring
         self.consumer = Consumer(ring)
-        self.engine = Engine(spec, self.consumer, None, told, writer, Reached(spec))
+        self.engine = Engine(spec, self.consumer, None, told, writer, Upstream(spec))
         self.cursor = self.consumer.tail
         self.counts: dict[str, int] = {}
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 UNDER_WAY: Final = (0, errno.EINPROGRESS)
 
 
-class Target:
+class Upstream:
     """Where an output's connections lead to; the addresses behind a name are tried in turn."""
 
     def __init__(self, spec: HttpSpec) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from emit.records import HttpSpec, TlsSpec
-from emit.target import Target, explain, itself
+from emit.upstream import Upstream, explain, itself
 from tests.faults import Authority
 
 
 def test_connecting_does_not_wait():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        target = Target(HttpSpec("127.0.0.1", server.getsockname()[1]))
-        with target.connect() as connection:
+        upstream = Upstream(HttpSpec("127.0.0.1", server.getsockname()[1]))
+        with upstream.connect() as connection:
             assert not connection.getblocking()
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert not itself(connection)
@@ -33,17 +33,17 @@ def test_the_addresses_of_a_name_are_tried_in_turn(monkeypatch: pytest.MonkeyPat
             return errno.EINPROGRESS
 
     monkeypatch.setattr(socket, "socket", Socket)
-    target = Target(HttpSpec("name", 80))
+    upstream = Upstream(HttpSpec("name", 80))
     for _each in range(3):
-        target.connect().close()
-        target.failed()
+        upstream.connect().close()
+        upstream.failed()
     assert tried == [*places, places[0]]
 
 
 def test_what_cannot_be_is_said_in_words():
-    target = Target(HttpSpec("name.invalid", 80))
+    upstream = Upstream(HttpSpec("name.invalid", 80))
     with pytest.raises(OSError) as caught:  # noqa: PT011  # the words are looked at below
-        target.connect()
+        upstream.connect()
     assert explain(caught.value).startswith("its name is not known: ")
     assert explain(OSError(errno.ECONNREFUSED, "Connection refused")) == "connection refused"
     assert explain(ssl.SSLError(1, "x")) == "TLS failed: x"
@@ -52,15 +52,15 @@ def test_what_cannot_be_is_said_in_words():
 def test_trust_is_as_configured(tmp_path: Path):
     authority = Authority(tmp_path)
     certificate, key = authority.client()
-    strict = Target(
+    strict = Upstream(
         HttpSpec("h", 1, tls=TlsSpec("h", ca=str(authority.path), certificate=str(certificate), key=str(key)))
     )
     assert strict.context is not None
     assert (strict.context.verify_mode, strict.context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert len(strict.context.get_ca_certs()) == 1, "it alone is trusted"
-    lax = Target(HttpSpec("h", 1, tls=TlsSpec("h", verify=False)))
+    lax = Upstream(HttpSpec("h", 1, tls=TlsSpec("h", verify=False)))
     assert lax.context is not None
     assert lax.context.verify_mode == ssl.CERT_NONE
     for wrong in ({"ca": str(tmp_path / "none")}, {"ca": str(key)}, {"certificate": str(authority.path)}):
         with pytest.raises(OSError):  # noqa: PT011  # of which SSLError is one
-            Target(HttpSpec("h", 1, tls=TlsSpec("h", **wrong)))
+            Upstream(HttpSpec("h", 1, tls=TlsSpec("h", **wrong)))
