@@ -84,6 +84,13 @@ def _check_where(value: str) -> str:
     return value
 
 
+def _check_speed(value: object) -> object:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 1000
+    if not number and value != "max":
+        raise ValueError('write a number from 0.1 to 1000, or "max"')
+    return value
+
+
 def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":
@@ -101,6 +108,7 @@ Realm = Literal["vlan", "tunnel"]
 Method = Annotated[str, AfterValidator(_check_method)]
 Network = Annotated[str, AfterValidator(_check_network)]
 Interface = Annotated[SomeText, AfterValidator(_check_interface)]
+Speed = Annotated[float | Literal["max"], BeforeValidator(_check_speed)]
 Lanes = Annotated[int | Literal["auto"], BeforeValidator(_check_lanes)]
 
 
@@ -331,7 +339,7 @@ class HttpOutput(AnyOutput):
     methods: Annotated[tuple[Method, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
         default=(), description="only requests with these methods are sent, others count as filtered; empty: all"
     )
-    speed: Annotated[float, Field(ge=0.1, le=1000)] | Literal["max"] = Field(
+    speed: Speed = Field(
         default="max",
         description="max: as fast as the target answers; or the captured timing, so many times as fast",
     )

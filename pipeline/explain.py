@@ -24,6 +24,7 @@ from pipeline.config import (
     TcpOutput,
 )
 from pipeline.lanes import lanes
+from pipeline.trust import check_trust
 from pipeline.values import read_address, write_address, write_duration, write_size
 
 LOOPBACK = ("127.", "::1", "localhost")
@@ -31,6 +32,7 @@ LOOPBACK = ("127.", "::1", "localhost")
 
 def explain(config: Config) -> Iterator[str]:
     """Yield what would be read, what is done with it, and where it would be sent."""
+    check_trust(config)
     if isinstance(config.input, TcpInput):
         yield from _tcp_input(config.input)
     elif isinstance(config.input, FileInput):
@@ -49,6 +51,8 @@ def explain(config: Config) -> Iterator[str]:
         yield f"output {at} {_output(output)}; {_policy(config.policy(output))}"
         if output.where is not None:
             yield f"         {_wanted(output.where)}"
+        if isinstance(output, HttpOutput) and output.answers:
+            yield "         what it answers goes to all other outputs, as replayed messages"
     yield "The configuration is valid."
 
 

@@ -56,12 +56,14 @@ from pipeline.config import (
 )
 from pipeline.confinement import confine
 from pipeline.lanes import by_kernel, lanes
+from pipeline.trust import check_trust
 from pipeline.values import read_address, read_url
 from pipeline.wiring import Stage, Wiring
 
 
 def wire(config: Config, level: int) -> Wiring:
     """Make everything that the processes of a run share; raises `MirrorError` if an input is not there."""
+    check_trust(config)
     count = lanes(config)
     rings = {f"message ring {at}": Ring.create(config.ring.messages) for at in range(count * config.workers.count)}
     messages = tuple(rings.values())

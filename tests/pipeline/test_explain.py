@@ -102,3 +102,23 @@ def test_what_an_output_wants_is_said_with_what_it_is_about(monkeypatch, tmp_pat
     assert "only requests of which this is true, and their responses: path ~ '^/api/'" in said
     assert "only each message of which this is true: status >= 500" in said
     assert said.count("of which this is true") == 2
+
+
+def test_a_replay_is_described(monkeypatch, tmp_path):
+    """What is sent, to whom, how fast, and what it may do there."""
+    monkeypatch.chdir(tmp_path)
+    write_pcap(tmp_path / "a.pcap", exchanges(1))
+    text = '[input]\ntype = "pcap"\npath = "a.pcap"\n[[output]]\ntype = "http"\naddress = "https://h/x"\n'
+    said = words(text)
+    assert (
+        "to https://h/x: every request, as fast as it answers, Host set to the target, over one connection for" in said
+    )
+    assert "given up after 15s without the target;" in said
+    said = words(
+        text + 'methods = ["GET"]\nrate = 50\nmode = "pool"\nhost = "shop"\nmultiply = 3\nverify = false\n'
+        'answers = true\n[[output]]\ntype = "null"\n'
+    )
+    assert "requests with GET and no others 3 times, 50 in a second, Host shop, over shared connections" in said
+    assert "its certificate is not verified" in said
+    assert "what it answers goes to all other outputs, as replayed messages" in said
+    assert "at 2 times the captured speed" in words(text + "speed = 2.0\n")

@@ -29,6 +29,9 @@ address = "127.0.0.1:8080"
 type = "tcp"
 address = "[::1]:9"
 [[output]]
+type = "http"
+address = "http://127.0.0.1:81/x"
+[[output]]
 type = "null"
 """
 
@@ -69,7 +72,7 @@ def test_where_outputs_send_to_is_left_out_by_both():
     """On a watched port of this host it would come back as new traffic, and be sent again."""
     config, source = configured()
     (plan,) = planned(1)
-    assert plan.wanted.exclude == (("127.0.0.1", 8080), ("::1", 9))
+    assert plan.wanted.exclude == (("127.0.0.1", 81), ("127.0.0.1", 8080), ("::1", 9))
     assert live.assemble_order(source, selected(config))["exclude"] == plan.wanted.exclude
 
 

@@ -26,6 +26,8 @@ def test_a_receiver_whose_name_does_not_resolve_is_said(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert troubles('type = "tcp"\naddress = "known:1"') == {"output 0": ""}
     assert troubles('type = "tcp"\naddress = "unknwon:1"') == {"output 0": "unknwon: Name or service not known"}
+    assert troubles('type = "http"\naddress = "http://known"') == {"output 0": ""}
+    assert troubles('type = "http"\naddress = "https://unknwon/"') == {"output 0": "unknwon: Name or service not known"}
 
 
 def test_a_file_needs_a_directory(tmp_path):

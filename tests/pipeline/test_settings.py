@@ -9,6 +9,7 @@ from pipeline.settings import load, parse
 PCAP = '[input]\ntype = "pcap"\npath = "a.pcap"\n'
 TCP = '[input]\ntype = "tcp"\n'
 FILE = '[input]\ntype = "file"\npath = "a.rec"\n'
+HTTP = PCAP + '[[output]]\ntype = "http"\naddress = "http://h"\n'
 NULL = '[[output]]\ntype = "null"\n'
 OUTPUT_TYPES = '"tcp", "http", "file", "stdout" or "null"'
 
@@ -135,6 +136,15 @@ def test_wrong_values_are_shown_with_what_to_write_instead(text, line):
         (TCP + NULL + "[assemble]\nresponses = false\n", "assemble", "leave this table out"),
         (FILE + NULL + "[assemble]\nresponses = false\n", "assemble", '"file" input brings whole messages'),
         (FILE + '[[output]]\ntype = "file"\npath = "./a.rec"\n', "output.0.path", "input.path is the same"),
+        (HTTP + "rate = 5\nspeed = 2\n", "output.0.rate", "write one of them"),
+        (HTTP + 'ramp = "5s"\n', "output.0.ramp", "it needs a speed that is a number, or a rate"),
+        (HTTP + 'key = "k.pem"\n', "output.0.key", "it needs a certificate"),
+        (HTTP + "verify = false\n", "output.0.verify", "the address has no TLS"),
+        (HTTP + 'copy_header = "X-Copy"\n', "output.0.copy_header", "it needs multiply"),
+        (HTTP + "answers = true\n", "output.0.answers", "no other output is there to take them"),
+        (HTTP + 'methods = ["GET "]\n', "output.0.methods.0", "write a method"),
+        (HTTP + 'host = "a b"\n', "output.0.host", 'write "target", "captured"'),
+        (HTTP + "speed = 0.01\n", "output.0.speed", 'write a number from 0.1 to 1000, or "max"'),
         (PCAP + NULL + '[ring]\nframes = "1MiB"\n', "ring.frames", "two batches do not fit"),
         (PCAP + NULL + '[ring]\nmessages = "1KiB"\n', "ring.messages", "write at least 65536"),
         (

@@ -78,3 +78,30 @@ def test_durations_are_written_as_they_are_configured(seconds, written):
     """The template and `check` show values that can be copied into a file."""
     assert values.write_duration(seconds) == written
     assert values.read_duration_s(written) == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("http://h", (False, "h", 80, "", "h")),
+        ("http://h:80/", (False, "h", 80, "", "h")),
+        ("http://h:8080/a/b/", (False, "h", 8080, "/a/b", "h:8080")),
+        ("https://h", (True, "h", 443, "", "h")),
+        ("https://h:80", (True, "h", 80, "", "h:80")),
+        ("http://[::1]:81/x", (False, "::1", 81, "/x", "[::1]:81")),
+    ],
+)
+def test_a_url_says_where_to_send_to(written, expected):
+    """Host has a port only if it is not the scheme's own, as a browser writes it."""
+    assert values.read_url(written) == expected
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["h:80", "ftp://h", "http://", "http://h:x", "http://h:0", "http://h:99999", "http://h/?a", "http://h/#a",
+     "http://u:p@h", "http://h/a b", "http://h\x7f", "http://h\xe4", "", "http://[::1"],
+)  # fmt: skip
+def test_what_is_no_such_url_is_refused_with_advice(written):
+    """A password would be in every log line that names the output."""
+    with pytest.raises(ValueError, match=r"write a URL|no user and no password|write"):
+        values.read_url(written)
