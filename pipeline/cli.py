@@ -134,7 +134,7 @@ def receive(
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Port 0: any free port.")] = "127.0.0.1:24224",
     to: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE.jsonl|-|null", help="Where to; may be given several times."),
+        typer.Option(metavar="FILE.jsonl|URL|-|null", help="Where to; may be given several times."),
     ] = None,
     set_: Overrides = None,
     ledger: LedgerPath = None,
@@ -143,13 +143,13 @@ def receive(
     verbose: Verbose = False,
     log_format: Style = LogStyle.plain,
 ) -> None:
-    """Be the far side: take messages over TCP and store them, until Ctrl-C."""
+    """Be the far side: take messages over TCP, and store or replay them, until Ctrl-C."""
     from pipeline.run import Telling
     from pipeline.run import run as run_job
     from pipeline.settings import build
 
     if not to:
-        raise ConfigError('--to: missing; write a file name, "-" for standard output, or "null"')
+        raise ConfigError('--to: missing; write a file name, a URL, "-" for standard output, or "null"')
     terminal = _terminal(quiet, verbose, log_format)
     tables = {"input": {"type": "tcp", "listen": listen}, "output": [_output(each) for each in to]}
     job = build(tables, "receive", set_ or ())
@@ -160,8 +160,56 @@ def _output(to: str) -> dict[str, str]:
     if to in {"-", "null"}:
         return {"type": "stdout" if to == "-" else "null"}
     if "://" in to:
-        raise ConfigError(f'--to {to}: only files so far; write a file name, "-" or "null"')
+        return {"type": "http", "address": to}
     return {"type": "file", "path": to}
+
+
+@app.command()
+def replay(
+    files: Annotated[list[str], typer.Argument(help="Recordings or captures; several are merged by time.")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The server, and a path to put before every target.")],
+    speed: Annotated[str | None, typer.Option(metavar="FACTOR|max", help="Of the captured timing; default: 1.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second, instead of a speed.")] = None,
+    ramp: Annotated[str | None, typer.Option(metavar="TIME", help="Speed or rate rise over this long.")] = None,
+    multiply: Annotated[int | None, typer.Option(metavar="N", help="Send each request N times.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="session|pool", help="Connections as captured, or shared.")
+    ] = None,
+    connections: Annotated[int | None, typer.Option(metavar="N", help="Most at a time.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Send only these; may be given several times.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="target|captured|NAME", help="What Host says; default: target.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(metavar="FILTER", help="Send only these: docs/filters.md.")] = None,
+    port: Annotated[list[int] | None, typer.Option(help="TCP ports of the servers in a capture; default: all.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate of the server.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be sent, and send nothing.")] = False,
+    set_: Overrides = None,
+    ledger: LedgerPath = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_format: Style = LogStyle.plain,
+) -> None:
+    """Send the requests of recordings or captures to a server, in the captured timing, and say what it answered."""
+    from pipeline.rehearsal import rehearse
+    from pipeline.replay import factor, tables
+    from pipeline.run import Telling
+    from pipeline.run import run as run_job
+    from pipeline.settings import build
+
+    terminal = _terminal(quiet, verbose, log_format)
+    output = {
+        "address": to, "speed": factor(speed), "rate": rate, "ramp": ramp, "multiply": multiply, "mode": mode,
+        "connections": connections, "methods": method, "host": host, "where": where,
+        "verify": False if insecure else None,
+    }  # fmt: skip
+    job = build(tables(files, port or (), output), "replay", set_ or ())
+    if dry_run:
+        for line in rehearse(job):
+            typer.echo(line)
+        return
+    raise typer.Exit(run_job(job, Telling(terminal, ledger, strict, quiet)))
 
 
 @app.command()

@@ -18,6 +18,8 @@ from pipeline.values import read_address, read_duration_s, read_size_bytes, read
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
 MOST_LANES: Final = 64
+SLOWEST: Final = 0.1
+FASTEST: Final = 1000
 LONGEST_SNAP: Final = 262_144
 LARGEST_FRAME: Final = LONGEST_SNAP + 64  # and the frame's entry in the ring
 
@@ -95,6 +97,13 @@ def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":
         raise ValueError(f'write a whole number from 1 to {MOST_LANES}, or "auto"')
+    return value
+
+
+def _check_speed(value: object) -> object:
+    factor = isinstance(value, int | float) and not isinstance(value, bool) and SLOWEST <= value <= FASTEST
+    if not factor and value != "max":
+        raise ValueError(f'write "max", or a factor from {SLOWEST} to {FASTEST}')
     return value
 
 

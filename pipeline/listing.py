@@ -27,7 +27,7 @@ def when(ts_ns: int) -> str:
 
 def start_line(message: Message) -> str:
     """Write what a message is: method and target, or status; and what is missing from it."""
-    text = _shown(f"{message.method} {message.target}") if message.kind == "request" else str(message.status)
+    text = shown(f"{message.method} {message.target}") if message.kind == "request" else str(message.status)
     if message.kind == "replayed":
         text = f"replayed: {message.status or 'no answer'}"
     if message.complete:
@@ -35,7 +35,7 @@ def start_line(message: Message) -> str:
     return f"{text} [incomplete, {message.missing:,} bytes missing]" if message.missing else f"{text} [incomplete]"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Make text from the traffic fit for a terminal: no control characters, no page-long target."""
     short = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
     return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in short)

@@ -59,9 +59,8 @@ def spoken(case: Case) -> list[list[bytes]]:
 def generated(first: int, count: int) -> list[Case]:
     """Return so many cases of which it is clear what was said: a false reset may look true."""
     cases = (make_case("whole", seed) for seed in itertools.count(first))
-    return list(
-        itertools.islice((each for each in cases if not any(line.how.false_reset for line in each.lines)), count)
-    )
+    clear = (each for each in cases if not any(line.how.false_reset for line in each.lines))
+    return list(itertools.islice(clear, count))
 
 
 def readdressed(payload: bytes, authority: bytes) -> bytes:

@@ -29,12 +29,14 @@ from tests.packets_files import write_pcap
 
 
 class Receiver:
-    """A `pipeline receive` that writes a file, on a port of its own."""
+    """A `pipeline receive` that writes a file, or sends to a URL, on a port of its own."""
 
-    def __init__(self, directory: Path, listen: str = "127.0.0.1:0", name: str = "received.jsonl") -> None:
+    def __init__(
+        self, directory: Path, listen: str = "127.0.0.1:0", name: str = "received.jsonl", to: str | None = None
+    ) -> None:
         self.path = directory / name
         self.said: list[str] = []
-        self.job = start(directory, "receive", "--listen", listen, "--to", name, "--ledger", "receiver.json")
+        self.job = start(directory, "receive", "--listen", listen, "--to", to or name, "--ledger", "receiver.json")
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         wait_until(lambda: self.address or self.job.poll() is not None, "the receiver listens")
@@ -58,6 +60,11 @@ class Receiver:
         self.job.communicate()
         return code
 
+    def end(self) -> None:
+        """Kill it if it is still there."""
+        if self.job.poll() is None:
+            self.stop(signal.SIGKILL)
+
 
 @pytest.fixture
 def receiver(tmp_path):
@@ -66,8 +73,7 @@ def receiver(tmp_path):
     far = Receiver(tmp_path / "far")
     assert far.address, far.said
     yield far
-    if far.job.poll() is None:
-        far.stop(signal.SIGKILL)
+    far.end()
 
 
 def sending(address: str) -> str:

@@ -27,10 +27,10 @@ def call(*arguments: str) -> int:
             ("run", "--config", "none.toml"),
             "none.toml: cannot be read: No such file or directory; `pipeline init` writes one",
         ),
-        (("receive",), '--to: missing; write a file name, "-" for standard output, or "null"'),
+        (("receive",), '--to: missing; write a file name, a URL, "-" for standard output, or "null"'),
         (
-            ("receive", "--to", "http://x"),
-            '--to http://x: only files so far; write a file name, "-" or "null"',
+            ("receive", "--to", "ftp://x"),
+            'receive: output.0.address: "ftp://x" is not possible; write a URL like "http://',
         ),
         (("receive", "--to", "null", "--listen", "x"), "receive: input.listen: "),
         (("inspect", "no.pcap", "--frame", "0"), "Invalid value for '--frame'"),
@@ -57,7 +57,7 @@ def test_version_and_help(capsys):
     assert capsys.readouterr().out.startswith("ringtap ")
     assert call("--help") == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in ("run", "check", "init", "inspect", "receive"))
+    assert all(command in shown for command in ("run", "check", "init", "inspect", "receive", "replay"))
 
 
 def test_init_writes_what_check_accepts_and_never_overwrites(capsys, monkeypatch, tmp_path):
