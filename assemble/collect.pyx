@@ -50,8 +50,9 @@ cdef class Collector:
         header.kind = half.head.kind
         header.status = half.head.status
         header.flags = (FLAG_COMPLETE if complete else 0) | (FLAG_IPV6 if flow.ipv6 else 0)
-        if header.kind == REQUEST and half.syns and half.first_seq == half.base:
+        if header.kind == REQUEST and half.syns and not half.sent:
             header.flags |= FLAG_OPENS
+        half.sent = True
         header.method_len = half.head.method_len
         header.target_at = half.head.target_at
         header.target_len = half.head.target_len

@@ -66,6 +66,7 @@ cdef struct Half:
     uint8_t syns            # SynKind: the SYNs seen
     uint8_t reset           # what ended it was a RST
     uint8_t begun           # a message of it was framed
+    uint8_t sent            # a message of it was handed on
     uint8_t synced          # no message can be lost since the last one
     uint8_t line            # LinePhase, in IN_HEAD
     uint8_t acked_known     # the other side has been heard to acknowledge

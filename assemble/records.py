@@ -12,7 +12,7 @@ REPLAYED: Final = 3  # what the target of a replay answered to the request of th
 
 FLAG_COMPLETE: Final = 1  # every byte of the message is in the payload
 FLAG_INTERIM: Final = 2  # a 1xx response: the final one follows under the same id
-FLAG_OPENS: Final = 8  # a request with which its connection begins: the SYN was seen, and no byte was before it
+FLAG_OPENS: Final = 8  # the first request of a connection whose beginning was seen
 FLAG_IPV6: Final = 4  # the addresses are IPv6; else IPv4 in the first 4 bytes, the rest 0
 
 MESSAGE_HEADER: Final = struct.Struct("<Qqq16s16sHHBBHIIIIQQQQII")

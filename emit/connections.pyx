@@ -275,7 +275,7 @@ cdef class Connections(Requests):
         session.waiting = False
         while session.first is not None:
             self.account(session.pop(), "failed_unreachable")
-        return self.forget(session)
+        return self.retire(session) if session.heir is not None else self.forget(session)
 
     cdef int rest(self, Connection connection) except -1:
         """Put a connection where it waits for the next request, or for the end of its time."""
@@ -306,12 +306,12 @@ cdef class Connections(Requests):
         """Send what a session has next, or have it wait for a connection."""
         cdef Connection connection
         if session.first is None:
-            if session.over:
+            if session.heir is not None:
                 return self.retire(session)
             if self.pooled and session.cookies is None:
                 self.forget(session)
             return 0
-        if session.busy or session.waiting or session.resume_ns > self.now_ns or self.holding:
+        if session.busy or session.waiting or session.waits or session.resume_ns > self.now_ns or self.holding:
             return 0
         if not self.pooled and session.connection is not None:
             connection = <Connection>session.connection
@@ -321,15 +321,14 @@ cdef class Connections(Requests):
         return 0
 
     cdef int retire(self, Session session) except -1:
-        """Close the connection of a session that is over, once it has nothing more to send."""
-        if session.left:
-            return 0
-        if session.connection is not None:
+        """Close the connection of a session that has ended, so that the one which followed has its own."""
+        cdef Connection connection
+        if session.left == 0 and session.connection is not None:
             connection = <Connection>session.connection
-            if connection.state != OPEN:             # it will be closed when it is idle
-                return 0
-            self.close_connection(connection)
-        return self.forget(session)
+            if connection.state == OPEN:
+                self.close_connection(connection)
+            session.connection = connection.session = None
+        return Requests.retire(self, session)
 
     cdef int serve(self) except -1:
         """Give sessions that wait what connections there are, and may be."""

@@ -194,23 +194,24 @@ cdef class Requests:
         cdef bytes key = PyBytes_FromStringAndSize(NULL, 36 + sizeof(int))
         cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(key)
         cdef Session session
+        cdef Session earlier
         memcpy(at, header.src, 16)
         memcpy(at + 16, header.dst, 16)
         memcpy(at + 32, &header.sport, 2)
         memcpy(at + 34, &header.dport, 2)
         memcpy(at + 36, &copy, sizeof(int))
-        session = self.sessions.get(key)
-        if session is not None and header.flags & FLAG_OPENS:
-            session.over = True
-            self.number += 1
-            session.key = key + b"%d" % self.number
-            self.sessions[session.key] = session
-            self.retire(session)
-            session = None
-        if session is None:
+        session = earlier = self.sessions.get(key)
+        if session is None or header.flags & FLAG_OPENS:
             session = Session.__new__(Session)
             session.key = key
             self.sessions[key] = session
+        if earlier is not None and earlier is not session:
+            self.number += 1
+            earlier.key = key + b"%d" % self.number
+            self.sessions[earlier.key] = earlier
+            earlier.heir = session
+            session.waits = True
+            self.retire(earlier)
         return session
 
     cdef int forget(self, Session session) except -1:
@@ -220,7 +221,13 @@ cdef class Requests:
         return 0
 
     cdef int retire(self, Session session) except -1:
-        """Act on the end of a captured connection; for subclasses."""
+        """Give way to the captured connection that followed, once all of this one is done with."""
+        if session.left == 0 and session.heir is not None:
+            session.heir.waits = False
+            self.forget(session)
+            session.heir, heir = None, session.heir
+            if heir.first is not None:
+                return self.ready(heir)
         return 0
 
     cdef int schedule(self, Request request) except -1:

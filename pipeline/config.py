@@ -86,13 +86,6 @@ def _check_where(value: str) -> str:
     return value
 
 
-def _check_speed(value: object) -> object:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 1000
-    if not number and value != "max":
-        raise ValueError('write a number from 0.1 to 1000, or "max"')
-    return value
-
-
 def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":

@@ -38,24 +38,38 @@ def test_everything_arrives_once_and_each_connection_in_order(how: dict[str, boo
             assert server.accepted == 9
 
 
-@pytest.mark.parametrize("pace", [{}, {"speed": 100.0}], ids=["max", "timed"])
-def test_a_captured_connection_with_the_addresses_of_an_earlier_one_has_its_own(pace: dict[str, float]):
-    """Ports are used again within minutes; what is behind them at the target is not."""
+def reused(count: int, each: int) -> Ring:
+    """Make requests of captured connections that follow each other with the same addresses."""
     ring = Ring.create(1 << 20)
     producer = Producer(ring)
-    for number in range(12):
+    for number in range(count * each):
         asked = request(number, target=f"/{number}", sport=40_000, first_ns=10**18 + number * 10**8)
         [record] = records_of(asked)
         fields = list(MESSAGE_HEADER.unpack_from(record))
-        fields[8] |= FLAG_OPENS if number % 4 == 0 else 0
+        fields[8] |= FLAG_OPENS if number % each == 0 else 0
         assert producer.try_put(KIND_MESSAGE, MESSAGE_HEADER.pack(*fields) + record[MESSAGE_HEADER.size :])
+    return ring
+
+
+@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
+@pytest.mark.parametrize("pace", [{}, {"speed": 100.0}], ids=["max", "timed"])
+def test_captured_connections_with_the_same_addresses_follow_each_other(how: dict[str, bool], pace: dict[str, float]):
+    """Ports are used again within minutes: each has a connection of its own, once the earlier one is done."""
     with target() as server:
-        run = Run(ring, server.port, pace=Pace.create(**pace))
+        run = Run(reused(3, 4), server.port, pace=Pace.create(**pace), **how)
         run.until(lambda: run.cursor == run.consumer.head and run.engine.quiet)
         assert run.engine.connected == 1, "the earlier ones are closed"
         assert run.finish()["delivered"] == 12
-    came = [[each.target for each in arrivals] for arrivals in server.by_connection()]
-    assert sorted(came) == [[b"/0", b"/1", b"/2", b"/3"], [b"/4", b"/5", b"/6", b"/7"], [b"/8", b"/9", b"/10", b"/11"]]
+    assert [each.target for each in server.arrivals] == [b"/%d" % number for number in range(12)]
+    lengths = [len(each) for each in server.by_connection()]
+    assert lengths == ([12] if how["pooled"] else [4, 4, 4])
+
+
+@pytest.mark.parametrize("how", MODES, ids=["session", "pool"])
+def test_all_of_them_are_given_up_where_nobody_is(how: dict[str, bool]):
+    with target(listening=False) as server:
+        counts = Run(reused(3, 4), server.port, retry_s=0.2, **how).finish()
+    assert counts["failed_unreachable"] == 12
 
 
 @pytest.mark.parametrize("how", MODES, ids=["session", "pool"])

@@ -46,13 +46,12 @@ def digests(entry: dict[str, Any]) -> list[list[str]]:
 
 def spoken(case: Case) -> list[list[bytes]]:
     """Return the requests that were said, as they were captured first, by connection and in order; whole ones only."""
-    found: dict[Any, list[bytes]] = defaultdict(list)
+    found: dict[int, list[bytes]] = defaultdict(list)
     for number, line in enumerate(case.lines):
         seen = seen_of(number, line, case.frames)[CLIENT]
         for each in line.talk.spoken:
             if each.side is CLIENT and not each.cut and not each.refused:
-                key = line.client, line.cport, line.server, line.sport
-                found[key].append(bytes(seen.content[each.start : each.end]))
+                found[number].append(bytes(seen.content[each.start : each.end]))
     return list(found.values())
 
 

@@ -144,7 +144,7 @@ def test_wrong_values_are_shown_with_what_to_write_instead(text, line):
         (HTTP + "answers = true\n", "output.0.answers", "no other output is there to take them"),
         (HTTP + 'methods = ["GET "]\n', "output.0.methods.0", "write a method"),
         (HTTP + 'host = "a b"\n', "output.0.host", 'write "target", "captured"'),
-        (HTTP + "speed = 0.01\n", "output.0.speed", 'write a number from 0.1 to 1000, or "max"'),
+        (HTTP + "speed = 0.01\n", "output.0.speed", 'write "max", or a factor from 0.1 to 1000'),
         (PCAP + NULL + '[ring]\nframes = "1MiB"\n', "ring.frames", "two batches do not fit"),
         (PCAP + NULL + '[ring]\nmessages = "1KiB"\n', "ring.messages", "write at least 65536"),
         (
