@@ -60,7 +60,7 @@ cdef class Session:                  # the requests of one captured connection, 
     cdef bint waiting                # for a connection
     cdef int64_t resume_ns           # nothing is sent before
     cdef dict cookies                # that the target has set
-    cdef Session heir                # of a captured connection with the same addresses, which began after this had ended
+    cdef Session heir                # of the captured connection with the same addresses that followed this one
     cdef bint waits                  # there is an earlier one that is not done
     cdef void append(self, Request request)
     cdef void put_back(self, Request request)
