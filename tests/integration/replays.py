@@ -98,8 +98,8 @@ def in_order(wanted: Iterable[Sequence[object]], log: Sequence[object]) -> bool:
 def asked(connections: int, each: int, *, step_ns: int = MILLISECOND, **changes: Any) -> list[Message]:
     """Make requests with targets of their own, from connections in turn, a step of time apart."""
     return [
-        request(number, target=f"/{number % connections}/{number // connections}").replace(
-            sport=40_000 + number % connections,
+        request(
+            number, target=f"/{number % connections}/{number // connections}", sport=40_000 + number % connections,
             first_ns=START_NS + number * step_ns, last_ns=START_NS + number * step_ns, **changes,
         )
         for number in range(connections * each)
@@ -107,7 +107,8 @@ def asked(connections: int, each: int, *, step_ns: int = MILLISECOND, **changes:
 
 
 def record(path: Path, messages: Iterable[Message]) -> Path:
-    """Write a recording."""
+    """Write a recording anew."""
+    path.unlink(missing_ok=True)
     with Writer(str(path)) as writer:
         for each in messages:
             (whole,) = records_of(each, len(each.payload) + 24)
