@@ -9,11 +9,12 @@ from ipaddress import IPv4Address, IPv6Address
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from assemble.framing cimport Head, parse_cut_head
 from assemble.records cimport (
-    FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REPLAYED, REQUEST, RESPONSE, MessageHeader,
+    FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, MESSAGE_HEADER_BYTES, REPLAYED, REQUEST, RESPONSE, MessageHeader,
 )
 
 from assemble.records import MESSAGE_HEADER
@@ -65,6 +66,7 @@ cdef class Message:
         self.header.parts = 1
         self.said_method = method
         self.said_target = target
+        self.made = True
         self.payload = payload
 
     @property
@@ -146,6 +148,46 @@ cdef class Message:
         return Message(**(dict(zip(FIELDS, self.fields())) | changes))
 
     __replace__ = replace
+
+    def with_payload(self, bytes payload not None, uint64_t head):
+        """Return the same message with other bytes, `head` of them start line and headers; its start line is theirs."""
+        cdef Message message = Message.__new__(Message)
+        message.header = self.header
+        message.header.head_len = head
+        message.payload = payload
+        if self.made or payload[:self.header.start_len] != self.payload[:self.header.start_len]:
+            message.made = True
+            message.header = message.laid_out()
+            message.made = False
+        return message
+
+    cdef MessageHeader laid_out(self):
+        """Return the header of a record of this message in one part.
+
+        Of a message that was made in Python, the start line is looked for in its bytes: they are what is sent on.
+        """
+        cdef MessageHeader header = self.header
+        cdef size_t size = len(self.payload)
+        cdef Head head
+        header.total = size
+        header.offset = 0
+        header.part = 0
+        header.parts = 1
+        if not self.made:
+            return header
+        header.start_len = <uint32_t>(self.payload.find(b"\n") + 1)
+        header.method_len = header.target_at = header.target_len = 0
+        if parse_cut_head(<const uint8_t*>PyBytes_AS_STRING(self.payload), size, &head):
+            if header.kind == REQUEST == head.kind:
+                header.method_len = head.method_len
+                header.target_at = head.target_at
+                header.target_len = head.target_len
+            elif header.kind != REQUEST != head.kind:
+                header.status = head.status
+        header.flags &= ~FLAG_INTERIM
+        if header.kind == RESPONSE and header.status // 100 == 1 and header.status != 101:
+            header.flags |= FLAG_INTERIM
+        return header
 
     def __eq__(self, other):
         if not isinstance(other, Message):

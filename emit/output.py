@@ -27,14 +27,26 @@ class Tally:
 
     delivered: int = 0
     filtered: int = 0
+    removed: int = 0
     dropped: int = 0
     undelivered: int = 0
     responses: int = 0
+    added: int = 0  # messages that were not in the ring, whose outcomes have not been booked
     owed: int = 0  # released from the ring before their outcome was known (policy "drop")
 
+    def know(self, name: str, amount: int) -> None:
+        """Note an outcome by its name."""
+        setattr(self, name, getattr(self, name) + amount)
+
     def book(self, released: int) -> dict[str, int]:
-        """Take the outcomes of that many more messages off; which one is whose does not matter, each is booked once."""
+        """Take the outcomes of that many more messages off; which one is whose does not matter, each is booked once.
+
+        Where more outcomes are known than messages were released, they are those of added ones, which come last.
+        """
         left = self.owed + released
+        beyond = max(sum(getattr(self, name) for name in OUTCOMES) - left, 0) if self.added else 0
+        added = min(self.added, beyond)
+        left += added
         booked = {}
         for name in OUTCOMES:
             known = getattr(self, name)
@@ -42,7 +54,8 @@ class Tally:
             left -= booked[name]
             setattr(self, name, known - booked[name])
         self.owed = left
-        return booked
+        self.added -= added
+        return booked | {"added": added}
 
 
 class Output(abc.ABC):
@@ -96,6 +109,10 @@ class Output(abc.ABC):
 
     def descriptors(self) -> dict[int, int]:
         """Return the poll events of interest by descriptor."""
+        return {}
+
+    def wakeups(self) -> dict[int, int]:
+        """Return poll events by descriptor that make `pump` worth calling, and nothing else."""
         return {}
 
     def on_ready(self, now_s: float) -> None:

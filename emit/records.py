@@ -1,7 +1,7 @@
 """What the processes of this package are started with, and what they count.
 
 In: nothing.  Out: frozen specifications of plain values, and the names of the counters.
-Invariant of the counters, per output: messages_taken = the sum of its OUTCOMES.
+Invariant of the counters, per output: messages_taken + added = the sum of its OUTCOMES.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from capture.ring import Ring
 from emit.pace import Pace
 from emit.succession import Ended, Flag
 from emit.summary import Summary
+from emit.transform import TransformSpec
 from emit.verdicts import Verdicts
 
 REQUEST_TAG: Final = "request"
@@ -25,6 +26,8 @@ OUTPUT_COUNTERS: Final = (
     "delivered",  # messages that the far side has: acknowledged, or written
     "delivered_bytes",  # bytes of their payloads
     "filtered",  # messages that its `where` does not want
+    "removed",  # messages that a step took away
+    "added",  # messages that a step made beside those that it was given
     "dropped",  # messages passed over because the output could not keep up (policy "drop")
     "undelivered",  # messages given up: the far side failed for good, or the message's beginning is lost
     "responses",  # original responses at an output that sends requests only
@@ -42,7 +45,7 @@ OUTPUT_COUNTERS: Final = (
     "connections",  # opened to the target
 )
 
-OUTCOMES: Final = ("delivered", "filtered", "dropped", "undelivered", "responses")
+OUTCOMES: Final = ("delivered", "filtered", "removed", "dropped", "undelivered", "responses")
 """Of which every message has one at each output."""
 
 RECEIVER_COUNTERS: Final = (
@@ -153,6 +156,7 @@ class OutputSpec:
     follows: Verdicts | None = field(default=None, repr=False, compare=False)  # of a replay: of requests that were sent
     answers: bool = False  # it sends requests, and what answers them goes to the other outputs
     summary: Summary | None = field(default=None, repr=False, compare=False)  # of a replay: read when the run is over
+    transforms: tuple[TransformSpec, ...] = ()  # what its messages go through, in this order
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ from emit.records import OUTCOMES, OutputSpec, WorkerSpec
 from emit.sieve import Sieve
 from emit.stdout import StdoutOutput
 from emit.tcp import TcpOutput
+from emit.transformed import TransformedOutput
 from emit.walk import count_messages
 from emit.where import parse
 
@@ -81,7 +82,8 @@ class Worker:
             self.consumer.release(position)
         for output in self.spec.outputs:
             names = [f"output{output.index}_{name}" for name in OUTCOMES]
-            twice = sum(self.counters[name] for name in names) - self.counters["messages_taken"]
+            released = self.counters["messages_taken"] + self.counters[f"output{output.index}_added"]
+            twice = sum(self.counters[name] for name in names) - released
             for name in names:  # booked, but not released: these messages are about to be repeated
                 taken_back = min(max(twice, 0), self.counters[name])
                 self.counters.set(name, self.counters[name] - taken_back)
@@ -90,7 +92,10 @@ class Worker:
     def open(self, spec: OutputSpec) -> Output:
         """Make one output; nothing is opened yet."""
         kind = BlockOutput if spec.format == "recording" else OUTPUTS[spec.type]
-        output = kind(spec, self.consumer, self.counters)
+        if spec.transforms:
+            output: Output = TransformedOutput(spec, self.consumer, self.counters, kind)
+        else:
+            output = kind(spec, self.consumer, self.counters)
         output.answers = self.answers if spec.answers else None
         return output
 
@@ -175,6 +180,7 @@ class Worker:
             armed = hungry and self.consumer.arm(head)
             timeout_ms = 0 if hungry and not armed else self.until_deadline_ms()
         wanted = {fd: events for output in self.outputs for fd, events in output.descriptors().items()}
+        wanted |= {fd: events for output in self.outputs for fd, events in output.wakeups().items()}
         wanted[self.spec.leave.fileno()] = select.POLLIN
         if armed:
             wanted[self.consumer.fileno()] = select.POLLIN

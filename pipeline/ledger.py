@@ -254,7 +254,7 @@ def _messages(tally: Tally) -> list[Equation]:
             right = {place: each.output(at, place) for place in OUTCOMES}
             if not right["responses"]:  # most outputs take them
                 del right["responses"]
-            arrived = each.worker("messages_taken") + each.answered(at)
+            arrived = each.worker("messages_taken") + each.answered(at) + each.output(at, "added")
             equations.append(Equation(f"output {at}: {label}{when}", arrived, right))
     return equations
 

@@ -24,7 +24,7 @@ MAY_IMPORT: Final = {
 DOORS: Final = {
     ("assemble", "capture"): {"records", "frames", "ring", "counters", "errors", "child", "lanes", "orders", "route"},
     ("emit", "capture"): {"records", "ring", "counters", "errors", "child"},
-    ("emit", "assemble"): {"records"},
+    ("emit", "assemble"): {"records", "message"},  # message: for what changes whole messages
 }
 """The modules of an earlier stage that a later one sees; everything else there is its own affair."""
 

@@ -19,7 +19,7 @@ def test_every_message_is_booked_once_whoever_comes_first(
 ):
     """Outcomes may be known before the ring is released, or after: the sums close in the end."""
     tally = Tally()
-    booked = dict.fromkeys(OUTCOMES, 0)
+    booked = dict.fromkeys([*OUTCOMES, "added"], 0)
     total = sum(count for _name, count in known)
     steps = [("known", each) for each in known] + [("release", count) for count in released]
     left = total
@@ -35,6 +35,25 @@ def test_every_message_is_booked_once_whoever_comes_first(
         booked[name] += amount
     assert booked == {name: sum(c for n, c in known if n == name) for name in booked}
     assert tally == Tally()
+
+
+@given(outcomes, st.integers(0, 30), st.data())
+def test_added_messages_are_booked_with_their_outcomes(known: list[tuple[str, int]], added: int, data: st.DataObject):
+    """At any time what is booked is what was released and added; and in the end it is all."""
+    tally = Tally()
+    total = sum(count for _name, count in known)
+    added = min(added, total)
+    released = booked = booked_added = 0
+    steps = [*known, *[("released", 1)] * (total - added), ("added", added)]
+    for name, amount in data.draw(st.permutations(steps)):
+        released += amount if name == "released" else 0
+        if name != "released":
+            tally.know(name, amount)
+        counted = tally.book(amount if name == "released" else 0)
+        booked_added += counted.pop("added")
+        booked += sum(counted.values())
+        assert booked == released + booked_added - tally.owed
+    assert (booked, booked_added, tally) == (total, added, Tally())
 
 
 class Slow(Output):
