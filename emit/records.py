@@ -43,6 +43,8 @@ OUTPUT_COUNTERS: Final = (
     "copies_failed",  # second and further copies of a request that were not answered
     "retried",  # requests sent once more
     "connections",  # opened to the target
+    "undecoded",  # bodies, or whole messages, that a rewriting rule could not look into and left as they were
+    "withheld",  # bodies, or whole messages, that a mask could not look into and left out
 )
 
 OUTCOMES: Final = ("delivered", "filtered", "removed", "dropped", "undelivered", "responses")

@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from assemble.settings import TUNNELS
-from emit.where import parse
+from pipeline.rules import Mask, Rewrite, Where, check_rules
+from pipeline.table import CombinationError, SomeText, Table, as_tuple
 from pipeline.values import read_address, read_duration_s, read_size_bytes, read_url
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
@@ -25,13 +26,6 @@ LARGEST_FRAME: Final = LONGEST_SNAP + 64  # and the frame's entry in the ring
 
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-def _as_tuple(value: object) -> object:
-    """Take a list, or one value for a list of one."""
-    if isinstance(value, list):
-        return tuple(value)
-    return (value,) if isinstance(value, str) else value
 
 
 def _check_address(value: str) -> str:
@@ -81,11 +75,6 @@ def _check_interface(value: str) -> str:
     return value
 
 
-def _check_where(value: str) -> str:
-    parse(value)
-    return value
-
-
 def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":
@@ -103,7 +92,6 @@ def _check_speed(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(read_duration_s)]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(read_size_bytes)]
-SomeText = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
@@ -114,26 +102,20 @@ Speed = Annotated[float | Literal["max"], BeforeValidator(_check_speed)]
 Lanes = Annotated[int | Literal["auto"], BeforeValidator(_check_lanes)]
 
 
-class Table(BaseModel):
-    """A TOML table: frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class PcapInput(Table):
     """Capture files, pcap or pcapng, plain or compressed with gzip or zstd."""
 
     type: Literal["pcap"] = Field(description="read capture files")
-    path: Annotated[tuple[SomeText, ...], BeforeValidator(_as_tuple), Field(min_length=1, strict=False)] = Field(
+    path: Annotated[tuple[SomeText, ...], BeforeValidator(as_tuple), Field(min_length=1, strict=False)] = Field(
         description='a path, a glob, a list of them, or "-" for standard input', examples=["capture.pcap"]
     )
-    ports: Annotated[tuple[Port, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    ports: Annotated[tuple[Port, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="TCP ports of the servers; an empty list means every TCP port"
     )
     filter: SomeText | None = Field(
         default=None, description="a capture filter, as tcpdump takes it", examples=["host 10.0.0.7"]
     )
-    decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=TUNNELS, description="tunnels that are looked into; `ports` is about what is inside, `filter` is not"
     )
     lanes: Lanes = Field(
@@ -145,13 +127,13 @@ class LiveInput(Table):
     """Traffic of this machine's network interfaces, as it goes by."""
 
     type: Literal["live"] = Field(description="watch network interfaces")
-    interfaces: Annotated[tuple[Interface, ...], BeforeValidator(_as_tuple), Field(min_length=1, strict=False)] = Field(
+    interfaces: Annotated[tuple[Interface, ...], BeforeValidator(as_tuple), Field(min_length=1, strict=False)] = Field(
         default=("any",), description='names or patterns, like "eth0" or "veth*"; they may come and go; or "any"'
     )
-    ports: Annotated[tuple[Port, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    ports: Annotated[tuple[Port, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="TCP ports of the servers; an empty list means every TCP port"
     )
-    hosts: Annotated[tuple[Network, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    hosts: Annotated[tuple[Network, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="addresses or networks, one of which is at one end; an empty list means all"
     )
     direction: Literal["both", "inbound", "outbound"] = Field(
@@ -163,7 +145,7 @@ class LiveInput(Table):
     sample: Annotated[float, Field(gt=0, le=100)] = Field(
         default=100.0, description="percent of the connections that are taken, both directions of each"
     )
-    decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="tunnels that are looked into; `ports` and `hosts` are about what is inside"
     )
     lanes: Lanes = Field(
@@ -202,7 +184,7 @@ class FileInput(Table):
     """Recordings, as a file output writes them."""
 
     type: Literal["file"] = Field(description="read recordings")
-    path: Annotated[tuple[SomeText, ...], BeforeValidator(_as_tuple), Field(min_length=1, strict=False)] = Field(
+    path: Annotated[tuple[SomeText, ...], BeforeValidator(as_tuple), Field(min_length=1, strict=False)] = Field(
         description="a path, a glob, or a list of them; several are merged by time", examples=["messages.rec"]
     )
     max_message: Annotated[Size, Field(ge=2**20, lt=2**32)] = Field(
@@ -225,7 +207,7 @@ class Assemble(Table):
     memory: Annotated[Size, Field(ge=2**20)] = Field(
         default=512 * 2**20, description="most bytes held for messages that are not whole yet"
     )
-    separate: Annotated[tuple[Realm, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    separate: Annotated[tuple[Realm, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description='what keeps connections with the same addresses apart: "vlan", "tunnel" or both'
     )
     checksums: bool = Field(
@@ -266,10 +248,16 @@ class AnyOutput(Table):
         description="when it cannot keep up: block (waits) or drop (counts); drop if the input is live, not for files",
         examples=["block"],
     )
-    where: Annotated[str, AfterValidator(_check_where)] | None = Field(
+    where: Where | None = Field(
         default=None,
         description="which messages it wants, as docs/filters.md says; all, if it is not given",
         examples=["method == 'GET' and path ~ '^/api/'"],
+    )
+    rewrite: Annotated[tuple[Rewrite, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
+        default=(), description="rules that change messages, as docs/transforms.md says, each under [[output.rewrite]]"
+    )
+    mask: Annotated[tuple[Mask, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
+        default=(), description="rules that hide values, after all that rewrite, each under [[output.mask]]"
     )
 
 
@@ -338,7 +326,7 @@ class HttpOutput(AnyOutput):
     host: Annotated[str, AfterValidator(_check_host)] = Field(
         default="target", description="Host header: target (host and port of the address), captured, or a name"
     )
-    methods: Annotated[tuple[Method, ...], BeforeValidator(_as_tuple), Field(strict=False)] = Field(
+    methods: Annotated[tuple[Method, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="only requests with these methods are sent, others count as filtered; empty: all"
     )
     speed: Speed = Field(
@@ -416,7 +404,7 @@ class Config(Table):
     assemble: Assemble = Assemble()
     workers: Workers = Workers()
     ring: Ring = Ring()
-    output: Annotated[tuple[Output, ...], BeforeValidator(_as_tuple), Field(strict=False)] = ()
+    output: Annotated[tuple[Output, ...], BeforeValidator(as_tuple), Field(strict=False)] = ()
 
     def policy(self, output: Output) -> Literal["block", "drop"]:
         """Return what an output of this run does when it cannot keep up."""
@@ -435,15 +423,6 @@ def wants_answers(config: Config) -> bool:
     return any(isinstance(output, HttpOutput) and output.answers for output in config.output)
 
 
-class CombinationError(ValueError):
-    """Two keys that cannot go together; `key` is where to change something."""
-
-    def __init__(self, key: str, value: object, advice: str) -> None:
-        super().__init__(advice)
-        self.key = key
-        self.value = value
-
-
 def check_combinations(config: Config) -> None:
     """Raise `CombinationError` for what is wrong between keys, each of which is right by itself."""
     if not config.output:
@@ -456,6 +435,8 @@ def check_combinations(config: Config) -> None:
     _check_formats(config)
     _check_replay(config)
     _check_answers(config)
+    for at, output in enumerate(config.output):
+        check_rules(f"output.{at}", output.rewrite, output.mask)
 
 
 def _check_replay(config: Config) -> None:

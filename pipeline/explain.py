@@ -10,7 +10,7 @@ from capture.filters import expression
 from capture.interfaces import datalink
 from capture.sources import expand
 from emit.where import parse
-from pipeline import live
+from pipeline import live, rules
 from pipeline.config import (
     Config,
     FileInput,
@@ -53,6 +53,9 @@ def explain(config: Config) -> Iterator[str]:
             yield f"         {_wanted(output.where)}"
         if isinstance(output, HttpOutput) and output.answers:
             yield "         what it answers goes to all other outputs, as replayed messages"
+        rules.steps(f"output.{at}", output.rewrite, output.mask)
+        for line in rules.explain(output.rewrite, output.mask):
+            yield f"         {line}"
     yield "The configuration is valid."
 
 

@@ -43,6 +43,8 @@ LOSSES: Final = {
 """Counters of the sources and the assembler that mean: something that was there did not come out whole."""
 OUTPUT_LOSSES: Final = ("dropped", "undelivered")
 """Of the outcomes at an output; what it filtered was not wanted there."""
+UNREAD: Final = {"undecoded": "that rules could not change", "withheld": "left out by masks"}
+"""What became of bodies that could not be decoded, where a rule is about bodies."""
 
 
 @dataclass(frozen=True)
@@ -282,4 +284,8 @@ def _losses(tally: Tally) -> dict[str, int]:
                 count = each.output(at, place)
                 if count:
                     losses[f"messages {place} at output {at}: {label}{when}"] = count
+            for name, words in UNREAD.items():
+                count = each.worker(f"output{at}_{name}")
+                if count:
+                    losses[f"bodies {words} at output {at}: {label}{when}"] = count
     return losses

@@ -5,8 +5,8 @@ In: pydantic's errors.  Out: one line of text.
 
 import difflib
 import json
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -95,27 +95,46 @@ def _table_at(location: tuple[int | str, ...]) -> type[BaseModel]:
     head = str(location[0])
     if head in UNIONS:
         tag = location[1] if head == "input" else location[2]
-        return next(each for each in UNIONS[head] if each.model_fields["type"].annotation.__args__[0] == tag)  # type: ignore[union-attr]
+        table = next(each for each in UNIONS[head] if each.model_fields["type"].annotation.__args__[0] == tag)  # type: ignore[union-attr]
+        return _inner(table, location[2 if head == "input" else 3 : -1])
     annotation = Config.model_fields[head].annotation
     assert isinstance(annotation, type)
     assert issubclass(annotation, BaseModel)
     return annotation
 
 
+def _inner(table: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model at the end of a path of keys, each of which holds a table, or a list of them."""
+    for part in path:
+        fields = {field.alias or name: field for name, field in table.model_fields.items()}
+        if part in fields:
+            table = next(_tables(fields[str(part)].annotation), table)
+    return table
+
+
+def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _tables(each)
+
+
 def _example(location: tuple[int | str, ...]) -> str:
     name = str(location[-1])
     if len(location) == 1:
         return f"add [{name}]"
-    field = _table_at(location).model_fields[name]
+    field = next(field for key, field in _table_at(location).model_fields.items() if (field.alias or key) == name)
     return f"write {name} = {show((field.examples or ['…'])[0])}"
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
     name, table = str(location[-1]), _table_at(location)
-    near = difflib.get_close_matches(name, table.model_fields, n=1)
+    keys = [field.alias or key for key, field in table.model_fields.items()]
+    near = difflib.get_close_matches(name, keys, n=1)
     if near:
         return f"did you mean {near[0]}?"
     for other in UNIONS.get(str(location[0]), ()):
         if name in other.model_fields:
             return f"it belongs to type {_choice(other.model_fields['type'].annotation.__args__)}"  # type: ignore[union-attr]
-    return f"the keys here are {', '.join(table.model_fields)}"
+    return f"the keys here are {', '.join(keys)}"

@@ -20,7 +20,7 @@ from capture.filters import expression
 from capture.interfaces import check_names, datalink
 from capture.privileges import account, may_write
 from emit.succession import Ended
-from pipeline import live, stages
+from pipeline import live, rules, stages
 from pipeline.config import Config, FileOutput, LiveInput
 from pipeline.supervisor import Supervisor
 from pipeline.wiring import Stage, Wiring
@@ -136,6 +136,7 @@ def _check(config: Config, chosen: live.Selection | None) -> None:
         expression(live.wanted(config, source, chosen), datalink(source.interfaces))
         user = account(source.user) if source.user is not None and os.geteuid() == 0 else None
     for at, output in enumerate(config.output):
+        rules.steps(f"output.{at}", output.rewrite, output.mask)
         if isinstance(output, FileOutput) and not may_write(Path(output.path), user):
             raise MirrorError(f"output.{at}.path: {output.path} cannot be written{f' by {user.name}' if user else ''}")
 

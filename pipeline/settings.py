@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from capture.errors import ConfigError
-from pipeline.config import CombinationError, Config, check_combinations
+from pipeline.config import Config, check_combinations
 from pipeline.problems import describe, show
+from pipeline.table import CombinationError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:

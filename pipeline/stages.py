@@ -39,7 +39,7 @@ from emit.records import (
 from emit.succession import Ended
 from emit.summary import Summary
 from emit.verdicts import Verdicts
-from pipeline import live
+from pipeline import live, rules
 from pipeline.config import (
     Config,
     FileInput,
@@ -174,7 +174,8 @@ def _outputs(
     """Return the outputs of a worker; or those that take answers, and follow what is noted of requests."""
     known = [] if before is None else list(before.outputs)
     listed = [(at, each) for at, each in enumerate(config.output) if follows is None or not replays(each)]
-    made = [_output(at, each, config.policy(each), known, paces[at]) for at, each in listed]
+    judged = rules.judged(known)
+    made = [_output(at, each, config.policy(each), known, judged, paces[at]) for at, each in listed]
     if follows is not None:
         return tuple(replace(each, follows=follows.get(each.where or "")) for each in made)
     summaries = [] if before is None else [each for each in before.outputs if each.summary is not None]
@@ -194,8 +195,16 @@ def _summary(output: OutputSpec, before: list[OutputSpec]) -> Summary:
     return Summary.create()
 
 
-def _output(index: int, output: Output, policy: str, before: list[OutputSpec], pace: Pace | None) -> OutputSpec:
-    common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy}
+def _output(
+    index: int,
+    output: Output,
+    policy: str,
+    before: list[OutputSpec],
+    judged: list[tuple[str, Verdicts]],
+    pace: Pace | None,
+) -> OutputSpec:
+    steps = rules.steps(f"output.{index}", output.rewrite, output.mask, judged)
+    common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy, "transforms": steps}
     common["answers"] = isinstance(output, HttpOutput) and output.answers
     where = wanted(output)
     if where is not None:

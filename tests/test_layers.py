@@ -74,6 +74,7 @@ TOUCHES_THE_WORLD: Final = {
     "pipeline.notify": "the service manager's socket",
     "pipeline.reach": "whether names resolve and files could be written",
     "pipeline.reload": "whether a file could be written",
+    "pipeline.rules": "keys in the environment",
     "pipeline.run": "one whole run: clock and standard output",
     "pipeline.stages": "this process's number, for its children",
     "pipeline.supervisor": "processes, signals, deadlines",

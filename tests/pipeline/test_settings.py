@@ -58,7 +58,10 @@ def test_one_path_or_many_and_values_with_units():
         (PCAP + "prots = [1]\n" + NULL, "input.prots: unknown key; did you mean ports?"),
         (PCAP + 'listen = "x"\n' + NULL, 'input.listen: unknown key; it belongs to type "tcp"'),
         (PCAP + NULL + "[wrokers]\n", "wrokers: unknown key; did you mean workers?"),
-        (PCAP + NULL + "zebra = 1\n", "output.0.zebra: unknown key; the keys here are policy, where, type"),
+        (
+            PCAP + NULL + "zebra = 1\n",
+            "output.0.zebra: unknown key; the keys here are policy, where, rewrite, mask, type",
+        ),
         (
             TCP.replace("tcp", "lice") + NULL,
             'input: type "lice" does not exist; write type = "pcap", "live", "tcp" or "file"',
