@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.answers import AnswerWriter
+from emit.bucket import Bucket
 from emit.match import Matcher
-from emit.records import OUTCOMES, OutputSpec
+from emit.records import OUTCOMES, WHOLE_SAMPLE, OutputSpec
+from emit.sampler import Sampler
+from emit.sampling import parse_by
 from emit.sieve import Sieve
 from emit.verdicts import Verdicts
 from emit.walk import skip_messages
@@ -27,7 +30,9 @@ class Tally:
 
     delivered: int = 0
     filtered: int = 0
+    sampled: int = 0
     removed: int = 0
+    limited: int = 0
     dropped: int = 0
     undelivered: int = 0
     responses: int = 0
@@ -67,8 +72,10 @@ class Output(abc.ABC):
         self.counters = counters
         self.cursor = consumer.tail  # everything before it is taken
         self.tally = Tally()
-        self.sieve = _sieve(spec, consumer)  # None: every message is wanted
+        self.bucket = _bucket(spec)  # None: no limit
+        self.sieve = _sieve(spec, consumer, self.bucket)  # None: every message is wanted
         self.answers: AnswerWriter | None = None  # where answers to what it sends go; None: nobody wants them
+        self.resumes_s: float | None = None  # when its limit lets it take more, if that is what it waits for
         self.failure: str | None = None  # why it has given up, for good
         self.final = False  # no more records will come
         self.now_s = 0.0  # monotonic clock, as of the latest call from the worker
@@ -87,11 +94,15 @@ class Output(abc.ABC):
         if self.failure is None:
             if self.spec.policy == "drop":
                 self.keep_up(head)
-            self.take(head)
+            self.take(self.paced(head))
         if self.failure is not None:
+            self.resumes_s = None
             self.tally.undelivered += self.skip(head, head)
         if self.sieve is not None:
-            self.tally.filtered += self.sieve.take_filtered()
+            filtered, sampled, limited = self.sieve.take_outcomes()
+            self.tally.filtered += filtered
+            self.tally.sampled += sampled
+            self.tally.limited += limited
 
     def finish(self) -> None:
         """Note that the ring is closed: nothing is worth waiting for any more."""
@@ -203,6 +214,15 @@ class Output(abc.ABC):
             self.abandon()
             self.tally.dropped += self.skip(head - half // 2, head)
 
+    def paced(self, head: int) -> int:
+        """Return up to where the limit lets it go on for now."""
+        if self.bucket is None or self.sieve is None:
+            return head
+        self.bucket.tick(self.now_s)
+        until = self.sieve.pace(self.cursor, head) if self.bucket.waits else head
+        self.resumes_s = self.bucket.next_s() if until < head else None
+        return until
+
     def skip(self, until: int, head: int) -> int:
         """Pass over records to `until` and on to where a message begins; return how many messages were wanted."""
         if self.sieve is None:
@@ -212,10 +232,16 @@ class Output(abc.ABC):
         return messages
 
 
-def _sieve(spec: OutputSpec, consumer: Consumer) -> Sieve | None:
-    if spec.where is None:
+def _bucket(spec: OutputSpec) -> Bucket | None:
+    return None if spec.limit is None else Bucket(spec.limit, spec.over_limit == "wait")
+
+
+def _sieve(spec: OutputSpec, consumer: Consumer, bucket: Bucket | None) -> Sieve | None:
+    if not spec.sifts:
         return None
+    matcher = None if spec.where is None else Matcher(parse(spec.where))
+    sampler = None if spec.sample == WHOLE_SAMPLE else Sampler(spec.sample, parse_by(spec.sample_by))
     verdicts = spec.verdicts or Verdicts.create()
     if spec.follows is not None:
         verdicts.follow(spec.follows)
-    return Sieve(consumer, Matcher(parse(spec.where)), verdicts)
+    return Sieve(consumer, matcher, verdicts, sampler, bucket)

@@ -26,6 +26,8 @@ OUTPUT_COUNTERS: Final = (
     "delivered",  # messages that the far side has: acknowledged, or written
     "delivered_bytes",  # bytes of their payloads
     "filtered",  # messages that its `where` does not want
+    "sampled",  # messages that its `sample` leaves out
+    "limited",  # messages that are too many for its `limit`
     "removed",  # messages that a step took away
     "added",  # messages that a step made beside those that it was given
     "dropped",  # messages passed over because the output could not keep up (policy "drop")
@@ -47,8 +49,12 @@ OUTPUT_COUNTERS: Final = (
     "withheld",  # bodies, or whole messages, that a mask could not look into and left out
 )
 
-OUTCOMES: Final = ("delivered", "filtered", "removed", "dropped", "undelivered", "responses")
+OUTCOMES: Final = (
+    "delivered", "filtered", "sampled", "limited", "removed", "dropped", "undelivered", "responses",
+)  # fmt: skip
 """Of which every message has one at each output."""
+
+WHOLE_SAMPLE: Final = 100.0
 
 RECEIVER_COUNTERS: Final = (
     "connections",  # accepted
@@ -153,12 +159,21 @@ class OutputSpec:
     chunk_records: int = 1000
     flush_s: float = 0.05
     where: str | None = None  # which messages it wants; None: all
+    sample: float = WHOLE_SAMPLE  # percent of what is wanted
+    sample_by: str = "exchange"  # what it is chosen by, as emit/sampling.py reads it
+    limit: float | None = None  # exchanges a second
+    over_limit: Literal["drop", "wait"] = "drop"
     verdicts: Verdicts | None = field(default=None, repr=False, compare=False)  # outlives the worker
     http: HttpSpec | None = None
     follows: Verdicts | None = field(default=None, repr=False, compare=False)  # of a replay: of requests that were sent
     answers: bool = False  # it sends requests, and what answers them goes to the other outputs
     summary: Summary | None = field(default=None, repr=False, compare=False)  # of a replay: read when the run is over
     transforms: tuple[TransformSpec, ...] = ()  # what its messages go through, in this order
+
+    @property
+    def sifts(self) -> bool:
+        """Whether it does not want every message."""
+        return self.where is not None or self.sample < WHOLE_SAMPLE or self.limit is not None
 
     @property
     def name(self) -> str:

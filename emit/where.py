@@ -34,7 +34,7 @@ OPERATORS: Final[dict[Type, tuple[Operator, ...]]] = {
     "truth": (),
 }
 EXAMPLES: Final = {"text": "['GET', 'HEAD']", "number": "[80, 443]", "address": "['10.0.0.0/8', '::1']"}
-MOST_COMPARISONS: Final = 64  # of one expression: their results are the bits that are remembered of a request
+MOST_COMPARISONS: Final = 60  # of one expression: their results are bits of what is remembered of a request
 MOST_DEPTH: Final = 32  # of parentheses and `not`
 YES: Final = -1
 NO: Final = -2

@@ -170,7 +170,9 @@ class Worker:
 
     def wait(self, head: int, finishing: bool) -> None:
         """Wait until an output or the ring has something new, and tell the outputs about their descriptors."""
-        hungry = not finishing and any(output.hungry for output in self.outputs)
+        hungry = not finishing and any(
+            output.hungry and (output.resumes_s is None or output.spec.policy == "drop") for output in self.outputs
+        )
         armed = False
         if any(output.busy for output in self.outputs) or (self.moved and finishing):
             timeout_ms = 0
@@ -201,7 +203,8 @@ class Worker:
 
     def until_deadline_ms(self) -> int:
         """Return how long the nearest deadline is away, rounded up."""
-        deadlines = [at_s for at_s in (output.deadline() for output in self.outputs) if at_s is not None]
+        listed = [at_s for output in self.outputs for at_s in (output.deadline(), output.resumes_s)]
+        deadlines = [at_s for at_s in listed if at_s is not None]
         if not deadlines:
             return SLEEP_MS
         return min(max(math.ceil((min(deadlines) - time.monotonic()) * 1000), 0), SLEEP_MS)

@@ -12,9 +12,11 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from assemble.settings import TUNNELS
+from emit.records import WHOLE_SAMPLE
+from emit.sampling import parse_by
 from pipeline.rules import Mask, Rewrite, Where, check_rules
 from pipeline.table import CombinationError, SomeText, Table, as_tuple
-from pipeline.values import read_address, read_duration_s, read_size_bytes, read_url
+from pipeline.values import read_address, read_duration_s, read_percent, read_size_bytes, read_url
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
@@ -75,6 +77,11 @@ def _check_interface(value: str) -> str:
     return value
 
 
+def _check_sample_by(value: str) -> str:
+    parse_by(value)
+    return value
+
+
 def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":
@@ -92,6 +99,7 @@ def _check_speed(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(read_duration_s)]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(read_size_bytes)]
+Percent = Annotated[float, BeforeValidator(read_percent), Field(gt=0, le=100)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
@@ -142,8 +150,8 @@ class LiveInput(Table):
     filter: SomeText | None = Field(
         default=None, description="a capture filter, as tcpdump takes it", examples=["not host 10.0.0.7"]
     )
-    sample: Annotated[float, Field(gt=0, le=100)] = Field(
-        default=100.0, description="percent of the connections that are taken, both directions of each"
+    sample: Percent = Field(
+        default=WHOLE_SAMPLE, description="percent of the connections that are taken, both directions of each"
     )
     decapsulate: Annotated[tuple[Tunnel, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="tunnels that are looked into; `ports` and `hosts` are about what is inside"
@@ -253,11 +261,25 @@ class AnyOutput(Table):
         description="which messages it wants, as docs/filters.md says; all, if it is not given",
         examples=["method == 'GET' and path ~ '^/api/'"],
     )
+    sample: Percent = Field(
+        default=WHOLE_SAMPLE, description='percent of what it wants, or "10%", "1/20"; responses follow their requests'
+    )
+    sample_by: Annotated[str, AfterValidator(_check_sample_by)] = Field(
+        default="exchange", description="same value, same verdict: exchange, flow, client, header('…'), param or cookie"
+    )
     rewrite: Annotated[tuple[Rewrite, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="rules that change messages, as docs/transforms.md says, each under [[output.rewrite]]"
     )
     mask: Annotated[tuple[Mask, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="rules that hide values, after all that rewrite, each under [[output.mask]]"
+    )
+    limit: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        default=None, description="most exchanges a second, all workers together", examples=[500]
+    )
+    over_limit: Literal["drop", "wait"] | None = Field(
+        default=None,
+        description="more than that: drop (counts) or wait; wait if the policy is block",
+        examples=["drop"],
     )
 
 
@@ -412,6 +434,12 @@ class Config(Table):
             return output.policy
         return "drop" if self.input.type == "live" and output.type != "file" else "block"
 
+    def over_limit(self, output: Output) -> Literal["drop", "wait"]:
+        """Return what becomes of messages that are too many for an output's limit."""
+        if output.over_limit is not None:
+            return output.over_limit
+        return "wait" if self.policy(output) == "block" else "drop"
+
 
 def replays(output: Output) -> bool:
     """Whether an output sends requests and gets answers."""
@@ -437,6 +465,7 @@ def check_combinations(config: Config) -> None:
     _check_answers(config)
     for at, output in enumerate(config.output):
         check_rules(f"output.{at}", output.rewrite, output.mask)
+    _check_sifting(config)
 
 
 def _check_replay(config: Config) -> None:
@@ -469,6 +498,15 @@ def _check_answers(config: Config) -> None:
         at = next(at for at, output in enumerate(config.output) if getattr(output, "answers", False))
         advice = "no other output is there to take them: add one, or leave this out"
         raise CombinationError(f"output.{at}.answers", True, advice)
+
+
+def _check_sifting(config: Config) -> None:
+    """No key says how, where another that says what is missing."""
+    for at, output in enumerate(config.output):
+        for how, what in (("sample_by", "sample"), ("over_limit", "limit")):
+            if how in output.model_fields_set and what not in output.model_fields_set:
+                advice = f"it says how, not how many: add {what}, or leave it out"
+                raise CombinationError(f"output.{at}.{how}", getattr(output, how), advice)
 
 
 def _check_formats(config: Config) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from capture.filters import expression
 from capture.interfaces import datalink
 from capture.sources import expand
+from emit.records import WHOLE_SAMPLE
 from emit.where import parse
 from pipeline import live, rules
 from pipeline.config import (
@@ -49,8 +50,7 @@ def explain(config: Config) -> Iterator[str]:
     yield f"workers  {processes}{of_each}, each with a ring of {write_size(config.ring.messages)}"
     for at, output in enumerate(config.output):
         yield f"output {at} {_output(output)}; {_policy(config.policy(output))}"
-        if output.where is not None:
-            yield f"         {_wanted(output.where)}"
+        yield from (f"         {line}" for line in _sifting(output, config.over_limit(output)))
         if isinstance(output, HttpOutput) and output.answers:
             yield "         what it answers goes to all other outputs, as replayed messages"
         rules.steps(f"output.{at}", output.rewrite, output.mask)
@@ -176,6 +176,16 @@ def _replay(output: HttpOutput) -> str:
         f"over {shared}, at most {output.connections} per worker; "
         f"given up after {write_duration(output.retry)} without the target{trust}"
     )
+
+
+def _sifting(output: Output, over_limit: str) -> Iterator[str]:
+    if output.where is not None:
+        yield _wanted(output.where)
+    if output.sample < WHOLE_SAMPLE:
+        yield f"{output.sample:g}% of {'them' if output.where else 'the messages'}, chosen by {output.sample_by}"
+    if output.limit is not None:
+        more = "more wait" if over_limit == "wait" else "more are dropped and counted"
+        yield f"at most {output.limit:g} exchanges a second, shared by all workers; {more}"
 
 
 def _wanted(where: str) -> str:

@@ -112,13 +112,13 @@ def _workers(
     for at, (ring, answer) in enumerate(zip_longest(rings, answers)):
         name = f"worker {at}"
         asked = {} if answer is None else _asked(config, old.get(name))
-        outputs = _outputs(config, old.get(name), paces)
+        outputs = _outputs(config, len(rings), old.get(name), paces)
         common = {"level": level, "index": at, "workers": len(rings)}
         more = {"answers": answer, "asked": tuple(asked.items())}
         writing.append(_worker(name, ring, outputs, ends.get(name), **common, **more))
         if answer is not None:
             name = f"answer worker {at}"
-            outputs = _outputs(config, old.get(name), paces, asked)
+            outputs = _outputs(config, len(rings), old.get(name), paces, asked)
             reading.append(_worker(name, answer, outputs, ends.get(name), **common))
     return [*reading, *writing]
 
@@ -167,6 +167,7 @@ def _worker(name: str, ring: Ring, outputs: tuple[OutputSpec, ...], after: Ended
 
 def _outputs(
     config: Config,
+    workers: int,
     before: WorkerSpec | None,
     paces: Sequence[Pace | None],
     follows: Mapping[str, Verdicts] | None = None,
@@ -175,7 +176,7 @@ def _outputs(
     known = [] if before is None else list(before.outputs)
     listed = [(at, each) for at, each in enumerate(config.output) if follows is None or not replays(each)]
     judged = rules.judged(known)
-    made = [_output(at, each, config.policy(each), known, judged, paces[at]) for at, each in listed]
+    made = [_output(at, each, config, workers, known, judged, paces[at]) for at, each in listed]
     if follows is not None:
         return tuple(replace(each, follows=follows.get(each.where or "")) for each in made)
     summaries = [] if before is None else [each for each in before.outputs if each.summary is not None]
@@ -198,17 +199,19 @@ def _summary(output: OutputSpec, before: list[OutputSpec]) -> Summary:
 def _output(
     index: int,
     output: Output,
-    policy: str,
+    config: Config,
+    workers: int,
     before: list[OutputSpec],
     judged: list[tuple[str, Verdicts]],
     pace: Pace | None,
 ) -> OutputSpec:
-    steps = rules.steps(f"output.{index}", output.rewrite, output.mask, judged)
-    common: dict[str, Any] = {"type": output.type, "index": index, "policy": policy, "transforms": steps}
-    common["answers"] = isinstance(output, HttpOutput) and output.answers
-    where = wanted(output)
-    if where is not None:
-        common |= {"where": where, "verdicts": _verdicts(where, before)}
+    common: dict[str, Any] = {
+        "type": output.type, "index": index, "policy": config.policy(output), "where": wanted(output),
+        "sample": output.sample, "sample_by": output.sample_by,
+        "limit": None if output.limit is None else output.limit / workers, "over_limit": config.over_limit(output),
+        "transforms": rules.steps(f"output.{index}", output.rewrite, output.mask, judged),
+        "answers": isinstance(output, HttpOutput) and output.answers,
+    }  # fmt: skip
     if isinstance(output, FileOutput):
         common |= {"path": output.path, "format": output.format, "compression": output.compression}
     elif isinstance(output, StdoutOutput):
@@ -223,7 +226,8 @@ def _output(
             "window_chunks": output.window_chunks, "chunk_bytes": output.chunk_bytes,
             "chunk_records": output.chunk_records, "flush_s": output.flush,
         }  # fmt: skip
-    return OutputSpec(**common)
+    spec = OutputSpec(**common)
+    return replace(spec, verdicts=_verdicts(spec.where, before)) if spec.sifts else spec
 
 
 def wanted(output: Output) -> str | None:
@@ -252,7 +256,7 @@ def _target(output: HttpOutput, pace: Pace | None) -> HttpSpec:
     )  # fmt: skip
 
 
-def _verdicts(where: str, before: list[OutputSpec]) -> Verdicts:
+def _verdicts(where: str | None, before: list[OutputSpec]) -> Verdicts:
     """Return what an earlier output of the same `where` knows of requests, and take that off the list; or nothing."""
     for at, each in enumerate(before):
         if each.where == where and each.verdicts is not None:

@@ -30,7 +30,7 @@ HEAD: Final = """\
 # What to mirror, and where to.  `pipeline check --config FILE` explains it, `pipeline run` runs it.
 # Keys behind a '#' show their defaults.  Paths are relative to the current directory.
 """
-LAST: Final = ("policy", "where", "rewrite", "mask")
+LAST: Final = ("policy", "where", "sample", "sample_by", "rewrite", "mask", "limit", "over_limit")
 CHOSEN: Final = {"path": '"capture.pcap"', "ports": "[80, 8080]"}
 
 

@@ -1,6 +1,6 @@
-"""Values with a unit, as people write them in a configuration: durations, sizes, addresses.
+"""Values with a unit, as people write them in a configuration: durations, sizes, shares, addresses.
 
-In: what TOML gave (a number or a string).  Out: seconds, bytes, (host, port).  A bad value raises
+In: what TOML gave (a number or a string).  Out: seconds, bytes, percent, (host, port).  A bad value raises
 `ValueError` whose text says what to write instead; the caller, who knows them, adds key and value.
 """
 
@@ -16,6 +16,7 @@ BYTES: Final = {
 }  # fmt: skip
 LONGEST_S: Final = 366 * 86400.0
 MOST_BYTES: Final = 2**46  # more than any machine this runs on can map
+_PERCENT: Final = re.compile(r"(?P<percent>\d+(?:\.\d+)?)\s*%|(?P<part>\d{1,9})\s*/\s*(?P<of>\d{1,9})", re.ASCII)
 _QUANTITY: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -33,6 +34,16 @@ def read_size_bytes(value: object) -> int:
     if not 0 <= size <= MOST_BYTES or size != int(size):
         raise ValueError('write a whole number of bytes, from 0 to "64TiB"')
     return int(size)
+
+
+def read_percent(value: object) -> float:
+    """Read "10%", "1/20" or a number of percent."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    found = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or (found["of"] and int(found["of"]) == 0):
+        raise ValueError('write a share like "10%" or "1/20", or a number of percent')
+    return float(found["percent"]) if found["percent"] else 100 * int(found["part"]) / int(found["of"])
 
 
 def _quantity(value: object, units: dict[str, float] | dict[str, int], wanted: str) -> float:

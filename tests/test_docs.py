@@ -15,6 +15,7 @@ from emit.tokens import MOST_CHARACTERS
 from emit.verdicts import REMEMBERED
 from emit.where import FIELDS, MOST_COMPARISONS, MOST_DEPTH, NAMED, OPERATORS, parse
 from pipeline.ledger import LOSSES
+from pipeline.settings import build
 
 ROOT: Final = Path(__file__).parents[1]
 TEXT: Final = (ROOT / "docs" / "assembly.md").read_text(encoding="utf-8")
@@ -61,8 +62,9 @@ def test_every_field_and_operator_of_filters_has_its_row():
 def test_every_example_of_a_filter_parses_and_means_what_is_said():
     """People begin with one of them."""
     tables = [tomllib.loads(block) for block in re.findall(r"```toml\n(.+?)```", FILTERS, re.DOTALL)]
-    wheres = [output["where"] for table in tables for output in table["output"]]
-    assert [parse(each).by_message for each in wheres] == [False, True]
+    outputs = [output for table in tables for output in build({"input": {"type": "tcp"}, **table}, "docs").output]
+    assert [parse(each.where).by_message for each in outputs if each.where] == [False, True, False]
+    assert [(each.sample, each.limit) for each in outputs] == [(100, None)] * 2 + [(10, None), (100, 500)]
     spans = re.findall(r"`([^`\n]+ (?:[=!<>]=|[<>~]|!~|in) [^`\n]+)`", FILTERS.replace("where = ", ""))
     expressions = [each for each in spans if re.match(r"(not )?(\w+(\('.+?'\))?) ", each) and "…" not in each]
     assert len(expressions) > 10

@@ -1,14 +1,16 @@
 """The account that every output keeps, and the policy "drop"."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
+from emit.null import NullOutput
 from emit.output import Output, Tally
 from emit.records import OUTCOMES, OutputSpec, worker_counters
-from tests.emit.builders import records_of, request, response
+from tests.emit.builders import records_of, request, response, ring_of
 
 outcomes = st.lists(st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 9)))
 
@@ -129,3 +131,59 @@ def test_an_output_that_has_failed_counts_all_that_still_comes():
     assert (output.tally.delivered, output.tally.undelivered) == (4, 6)
     assert output.done(producer.position)
     assert output.failure == "the reason"
+
+
+def limited(limit: float, over_limit: str, policy: str = "block") -> tuple[NullOutput, int]:
+    """Make an output with a limit, over a ring with 100 exchanges."""
+    made = [each for number in range(100) for each in (request(number), response(number))]
+    ring = ring_of(made)
+    spec = OutputSpec("null", 0, limit=limit, over_limit=over_limit, policy=policy)  # type: ignore[arg-type]
+    consumer = Consumer(ring)
+    return NullOutput(spec, consumer, Counters(worker_counters(1))), consumer.head
+
+
+def test_what_is_over_a_limit_that_drops_is_counted():
+    """Here and now, as the next second has traffic of its own."""
+    output, head = limited(30, "drop")
+    output.start(7.0)
+    output.pump(head, 7.0)
+    assert (output.tally.delivered, output.tally.limited, output.resumes_s) == (60, 140, None)
+    assert output.done(head)
+
+
+def test_what_is_over_a_limit_that_waits_is_taken_when_its_time_has_come():
+    """Evenly, and not a message is lost; the worker is told when to come again."""
+    output, head = limited(30, "wait")
+    output.start(7.0)
+    now_s, calls = 7.0, 0
+    while not output.done(head):
+        before = output.tally.delivered
+        output.pump(head, now_s)
+        assert output.tally.delivered > before, "it is not told to come too early"
+        assert output.tally.delivered <= 2 * (3 + (now_s - 7.0) * 30 + 1)
+        now_s, calls = output.resumes_s or now_s, calls + 1
+        assert calls < 200
+    assert (output.tally.delivered, output.tally.limited, output.resumes_s) == (200, 0, None)
+    assert now_s - 7.0 == pytest.approx((100 - 3) / 30, rel=0.01)
+
+
+def test_an_output_that_waits_and_drops_is_not_further_behind_than_any_other():
+    """The limit holds it up, the policy says what becomes of the rest."""
+    output, head = limited(10, "wait", "drop")
+    output.capacity = head
+    output.start(7.0)
+    output.pump(head, 7.0)
+    assert output.tally.dropped + output.tally.delivered > 80
+    assert head - output.cursor <= head // 2
+
+
+def test_what_a_failed_output_had_waiting_is_not_delivered():
+    """Nothing is worth waiting for any more."""
+    output, head = limited(10, "wait")
+    output.start(7.0)
+    output.pump(head, 7.0)
+    assert output.resumes_s is not None
+    output.fail("the reason")
+    output.pump(head, 7.0)
+    assert (output.tally.delivered, output.tally.undelivered, output.resumes_s) == (2, 198, None)
+    assert output.done(head)

@@ -12,11 +12,14 @@ from assemble.message import Message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
+from emit.bucket import Bucket
 from emit.chunks import Chunker
 from emit.lines import LineWriter
 from emit.match import Matcher
 from emit.null import NullOutput
 from emit.records import OutputSpec, worker_counters
+from emit.sampler import Sampler
+from emit.sampling import parse_by
 from emit.sieve import Sieve
 from emit.tcp import TcpOutput
 from emit.verdicts import REMEMBERED, Verdicts
@@ -56,13 +59,13 @@ def test_every_output_wants_the_same_messages(tree: Tree, made: list[Message]):
     sieve = sieve_of(consumer, write(tree))
     found = entries_of(Chunker(consumer, 1 << 20, 1000, sieve), 0, consumer.head)
     assert sorted(f"{r['id']}{r['kind']}" for r in found) == sorted(f"{m.id_hex}{m.kind}" for m in kept)
-    assert sieve.take_filtered() == len(made) - len(kept)
+    assert sieve.take_outcomes()[0] == len(made) - len(kept)
     sieve = sieve_of(consumer, write(tree))
     assert sieve.count_messages(0, consumer.head) == (len(kept), sum(len(m.payload) for m in kept))
-    assert sieve.take_filtered() == len(made) - len(kept)
+    assert sieve.take_outcomes()[0] == len(made) - len(kept)
     sieve = sieve_of(consumer, write(tree))
     assert sieve.skip_messages(0, consumer.head, consumer.head) == (consumer.head, len(kept))
-    assert (sieve.take_filtered(), sieve.take_filtered()) == (len(made) - len(kept), 0)
+    assert [sieve.take_outcomes()[0] for _ in range(2)] == [len(made) - len(kept), 0]
 
 
 def large(number: int, target: str, size: int = 200_000) -> list[Message]:
@@ -127,7 +130,7 @@ def test_a_part_whose_beginning_was_not_seen_is_left_to_the_output():
     sieve = sieve_of(consumer, "path == '/nowhere'")
     lines = LineWriter(consumer, 1 << 20, sieve)
     lines.fill(0, consumer.head, 1 << 30, True)
-    assert (lines.take_strays(), sieve.take_filtered()) == (1, 0)
+    assert (lines.take_strays(), sieve.take_outcomes()[0]) == (1, 0)
 
 
 def unreachable(where: str, policy: str, made: Sequence[Message]) -> tuple[TcpOutput, int]:
@@ -173,7 +176,7 @@ def test_a_request_is_forgotten_after_so_many_others_and_not_before():
     consumer = Consumer(ring)
     sieve = sieve_of(consumer, "path == '/in'")
     assert sieve.count_messages(0, consumer.head)[0] == REMEMBERED + 2
-    assert sieve.take_filtered() == 1
+    assert sieve.take_outcomes()[0] == 1
 
 
 def test_an_output_without_a_filter_has_no_sieve():
@@ -224,4 +227,94 @@ def test_a_successor_knows_the_verdict_on_every_message_in_parts_that_is_in_the_
     assert first is not None
     after = sieve_of(consumer, "path == '/in'", verdicts)
     assert after.count_messages(first[2], consumer.head)[0] == 1
-    assert after.take_filtered() == 1
+    assert after.take_outcomes()[0] == 1
+
+
+def sifting(
+    consumer: Consumer, where: str | None, sample: float, by: str, limit: float, verdicts: Verdicts | None = None
+) -> Sieve:
+    """Make all that can be in front of an output; the limit is a number of exchanges, as no time goes by."""
+    matcher = None if where is None else Matcher(parse(where))
+    sampler = None if sample == 100 else Sampler(sample, parse_by(by))
+    return Sieve(consumer, matcher, verdicts or Verdicts.create(), sampler, Bucket(limit, False))
+
+
+def one_by_one(made: list[Message], sample: float, by: str) -> list[bool]:
+    """Return which messages are in a sample."""
+    consumer = Consumer(ring_of(made, 1 << 20))
+    sieve = Sieve(consumer, None, Verdicts.create(), Sampler(sample, parse_by(by)))
+    found, cursor = [], 0
+    while record := consumer.read(cursor):
+        found.append(sieve.count_messages(cursor, record[2])[0] == 1)
+        cursor = record[2]
+    return found
+
+
+@given(st.none() | trees, st.lists(exchanged(), max_size=12), st.sampled_from([100, 50]), st.integers(1, 8), st.data())
+def test_what_is_filtered_is_not_sampled_and_what_is_sampled_out_takes_no_token(
+    tree: Tree | None, made: list[Message], sample: float, limit: int, data: st.DataObject
+):
+    """Each message has one fate, in the order filter, sample, limit; a response has that of its request."""
+    by = data.draw(st.sampled_from(["exchange", "flow", "header('host')", "cookie('a')"]))
+    matched = [True] * len(made) if tree is None else wanted(tree, made)
+    chosen = [sample == 100 or each for each in one_by_one(made, sample, by)]
+    fates, tokens = [], dict[int, bool]()
+    for message, matches, is_chosen in zip(made, matched, chosen, strict=True):
+        fate = "filtered" if not matches else "limited" if is_chosen else "sampled"
+        if fate == "limited" and tokens.setdefault(message.id, sum(tokens.values()) < limit):
+            fate = "wanted"
+        fates.append(fate)
+    consumer = Consumer(ring_of(made, 1 << 20))
+    sieve = sifting(consumer, None if tree is None else write(tree), sample, by, limit)
+    assert sieve.count_messages(0, consumer.head)[0] == fates.count("wanted")
+    assert sieve.take_outcomes() == tuple(map(fates.count, ("filtered", "sampled", "limited")))
+    assert sieve.take_outcomes() == (0, 0, 0)
+
+
+def test_a_record_that_is_looked_at_again_takes_no_second_token():
+    """Lines look at the first part of a message until all of it is there; a successor begins with what is there."""
+    made = [request(1, bytes(9600)), request(2), request(3)]
+    ring = Ring.create(256 * 1024)
+    producer, consumer = Producer(ring), Consumer(ring)
+    first, *rest = records_of(made[0], 2400)
+    assert producer.try_put(KIND_MESSAGE, first)
+    verdicts = Verdicts.create()
+    lines = LineWriter(consumer, 1 << 20, sifting(consumer, None, 100, "exchange", 2, verdicts))
+    for _ in range(5):
+        lines.fill(0, consumer.head, 1 << 30)
+    for record in [*rest, *records_of(made[1]), *records_of(made[2])]:
+        assert producer.try_put(KIND_MESSAGE, record)
+    lines.fill(0, consumer.head, 1 << 30, True)
+    assert read_lines(bytes(lines.view())) == [as_line(each) for each in made[:2]]
+    sieve = sifting(consumer, None, 100, "exchange", 2, verdicts)
+    assert sieve.count_messages(0, consumer.head)[0] == 2
+    assert sieve.take_outcomes() == (0, 0, 1)
+
+
+def test_responses_of_what_the_limit_let_through_take_no_token():
+    """The limit is one of exchanges; a response whose request was not seen is one."""
+    made = [*(request(number) for number in range(4)), response(9), *(response(number) for number in range(4))]
+    consumer = Consumer(ring_of(made))
+    sieve = sifting(consumer, None, 100, "exchange", 3)
+    assert [sieve.count_messages(0, consumer.head)[0], sieve.take_outcomes()] == [6, (0, 0, 3)]
+
+
+def test_a_limit_that_waits_lets_an_output_go_on_to_the_next_message_that_is_too_many():
+    """What needs no token goes on with what has one; parts are never parted; what is passed over waits no more."""
+    made = [request(0), request(1, bytes(9600)), response(0), request(2), response(1), request(3), response(2)]
+    ring = Ring.create(256 * 1024)
+    producer = Producer(ring)
+    for record in [record for each in made for record in records_of(each, 2400)]:
+        assert producer.try_put(KIND_MESSAGE, record)
+    consumer, bucket = Consumer(ring), Bucket(20, True)
+    sieve = Sieve(consumer, None, Verdicts.create(), None, bucket)
+    cursor, taken = 0, []
+    for now_s in (1.0, 1.04, 1.08, 1.09):  # two tokens at first, 0.8, 1.6, and 0.8 of those that are left
+        bucket.tick(now_s)
+        until = sieve.pace(cursor, consumer.head)
+        assert sieve.pace(cursor, consumer.head) == until
+        taken.append(sieve.count_messages(cursor, until)[0])
+        cursor = until
+    assert taken == [3, 0, 2, 0]
+    assert sieve.skip_messages(cursor, consumer.head, consumer.head) == (consumer.head, 2)
+    assert sieve.take_outcomes() == (0, 0, 0)

@@ -1,6 +1,7 @@
 """Whole worker processes: several outputs, several workers, idleness, crashes."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,42 @@ def ring_position(ring: Ring, records: int) -> int:
         assert record is not None
         position = record[2]
     return position
+
+
+def test_an_output_with_a_limit_holds_up_nobody_but_itself(processes: Processes, tmp_path: Path):
+    """And sleeps while it waits, in every kind of output; all of it arrives, and none before its time."""
+    made = [each for number in range(60) for each in (request(number), response(number, bytes(50_000)))]
+    path = tmp_path / "m.jsonl"
+    outputs = [
+        OutputSpec("file", 0, path=str(path), limit=100, over_limit="wait"),
+        OutputSpec("file", 1, path=str(tmp_path / "m.rec"), format="recording", limit=80, over_limit="wait"),
+        OutputSpec("null", 2, limit=100, over_limit="drop"),
+        OutputSpec("null", 3),
+    ]
+    began_s = time.monotonic()
+    worker = processes.worker(ring_of(made, 8 << 20), *outputs)
+    assert worker.end() == 0
+    took_s = time.monotonic() - began_s
+    assert took_s > (60 - 8) / 80
+    assert read_lines(path.read_bytes()) == [as_line(message) for message in made]
+    counts = worker.counters.as_dict()
+    assert [counts[f"output{at}_delivered"] for at in range(4)] == [120] * 4
+    assert counts["messages_taken"] == 120
+
+
+def test_a_limit_is_obeyed_while_traffic_comes(processes: Processes):
+    """The ring is never closed, so nothing but the limit's own deadline wakes the worker."""
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    for number in range(400):
+        assert producer.try_put(KIND_MESSAGE, records_of(request(number))[0])
+    worker = processes.worker(ring, OutputSpec("null", 0, limit=200, over_limit="wait"))
+    wait_until(lambda: worker.counters["output0_delivered"] >= 20, "the first")
+    began_s, first = time.monotonic(), worker.counters["output0_delivered"]
+    wait_until(lambda: worker.counters["output0_delivered"] >= 300, "three quarters")
+    took_s = time.monotonic() - began_s
+    assert took_s > (300 - first) / 200 * 0.9
+    assert worker.cpu_s() < 0.5 + 0.3 * took_s, "it sleeps between two messages"
+    producer.close()
+    assert worker.end() == 0
+    assert worker.counters["output0_delivered"] == 400

@@ -93,3 +93,31 @@ def send(directory: Path, address: str, frames: list[tuple[int, bytes]]) -> None
     near = configuration(directory / "near.toml", reading("near.pcap"), f'type = "tcp"\naddress = "{address}"')
     done = pipeline(directory, "run", "--config", near, "--strict")
     assert (done.returncode, errors(done)) == (0, [])
+
+
+def test_samples_and_limits_are_in_the_ledger(tmp_path):
+    """What is sampled out or over a limit has rows of its own, is no loss, and is the same however many workers."""
+    write_pcap(tmp_path / "shop.pcap", exchanges(200))
+    config = configuration(
+        tmp_path / "m.toml", reading("shop.pcap"),
+        wanting("some.jsonl", "path !~ '^/item/1.$'") + '\nsample = "1/5"\nsample_by = "client"',
+        'type = "null"\nlimit = 30\nover_limit = "drop"', writing("slow.jsonl") + "\nlimit = 300",
+    )  # fmt: skip
+    found = []
+    for workers in (1, 3):
+        for path in tmp_path.glob("*.jsonl"):
+            path.unlink()
+        run = ["run", "--config", config, "--ledger", "ledger.json", "--strict", "--set", f"workers.count={workers}"]
+        done = pipeline(tmp_path, *run)
+        assert (done.returncode, errors(done)) == (0, [])
+        ledger = json.loads((tmp_path / "ledger.json").read_text())
+        assert (ledger["closed"], ledger["loss"]) == (True, {})
+        some, few, slow = (each["right"] for each in ledger["equations"] if each["name"].startswith("output"))
+        found.append(sorted((line["id"], line["kind"]) for line in messages(tmp_path / "some.jsonl")))
+        assert (some["filtered"], some["sampled"], some["delivered"]) == (20, 380 - len(found[-1]), len(found[-1]))
+        assert (few["limited"] + few["delivered"], slow["delivered"]) == (400, 400)
+        assert few["delivered"] >= 2 * 30
+        assert "sampled" in done.stderr
+        assert "limited" in done.stderr
+    assert found[0] == found[1]
+    assert 30 < len(found[0]) < 130

@@ -122,3 +122,14 @@ def test_a_replay_is_described(monkeypatch, tmp_path):
     assert "its certificate is not verified" in said
     assert "what it answers goes to all other outputs, as replayed messages" in said
     assert "at 2 times the captured speed" in words(text + "speed = 2.0\n")
+
+
+def test_samples_and_limits_are_explained():
+    """How much of it, of what, and what becomes of the rest."""
+    output = '[input]\ntype = "tcp"\n[[output]]\ntype = "null"\n'
+    assert "\n         10% of the messages, chosen by cookie('sid')\n" in words(
+        output + 'sample = "10%"\nsample_by = "cookie(\'sid\')"\n'
+    )
+    assert "5% of them, chosen by exchange" in words(output + 'where = "status"\nsample = "1/20"\n')
+    assert "at most 500 exchanges a second, shared by all workers; more wait" in words(output + "limit = 500\n")
+    assert "more are dropped and counted" in words(output + 'limit = 500\npolicy = "drop"\n')

@@ -12,6 +12,7 @@ FILE = '[input]\ntype = "file"\npath = "a.rec"\n'
 HTTP = PCAP + '[[output]]\ntype = "http"\naddress = "http://h"\n'
 NULL = '[[output]]\ntype = "null"\n'
 OUTPUT_TYPES = '"tcp", "http", "file", "stdout" or "null"'
+HOW = "it says how, not how many"
 
 
 def fault(text: str, *overrides: str) -> str:
@@ -60,7 +61,7 @@ def test_one_path_or_many_and_values_with_units():
         (PCAP + NULL + "[wrokers]\n", "wrokers: unknown key; did you mean workers?"),
         (
             PCAP + NULL + "zebra = 1\n",
-            "output.0.zebra: unknown key; the keys here are policy, where, rewrite, mask, type",
+            f"output.0.zebra: unknown key; the keys here are {', '.join(NullOutput.model_fields)}",
         ),
         (
             TCP.replace("tcp", "lice") + NULL,
@@ -237,3 +238,40 @@ def test_a_filter_that_cannot_be_read_is_named_with_its_place():
         ConfigError, match=r"^--set: output\.0\.where: .* at character 11; write text in quotes, 'GET'$"
     ):
         parse(PCAP + NULL, "m.toml", ["output.0.where=method == GET"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ("sample = 0", "sample: 0 is not possible; write more than 0"),
+        ('sample = "120%"', 'sample: "120%" is not possible; write at most 100'),
+        ('sample = "ten"', 'sample: "ten" is not possible; write a share like "10%" or "1/20", or a number of percent'),
+        (
+            'sample = 10\nsample_by = "user"',
+            'sample_by: "user" is not possible; user to sample by at character 1; '
+            "write exchange, flow, client, header('…'), param('…') or cookie('…')",
+        ),
+        (
+            'sample_by = "flow"',
+            f'sample_by: "flow" is not possible; {HOW}: add sample, or leave it out',
+        ),
+        ("limit = 0", "limit: 0 is not possible; write more than 0"),
+        (
+            'over_limit = "wait"',
+            f'over_limit: "wait" is not possible; {HOW}: add limit, or leave it out',
+        ),
+        ('limit = 1\nover_limit = "x"', 'over_limit: "x" is not possible; write "drop" or "wait"'),
+    ],
+)
+def test_a_sample_or_a_limit_that_cannot_work_is_refused_with_its_place(keys, line):
+    """Whoever meant a tenth and mirrors everything may bring the far side down."""
+    assert fault(PCAP + NULL + NULL + keys) == f"m.toml: output.1.{line}"
+
+
+def test_what_is_over_a_limit_waits_where_everything_waits():
+    """Offline nothing is lost; live nothing is held up: the key is for the other cases."""
+    for where, expected in ((PCAP, "wait"), ('[input]\ntype = "live"\n', "drop")):
+        config = parse(where + NULL + "limit = 5\n" + NULL + 'limit = 5\nover_limit = "drop"\n', "m.toml")
+        assert [config.over_limit(each) for each in config.output] == [expected, "drop"]
+    config = parse(PCAP + NULL + 'limit = 5\npolicy = "drop"', "m.toml")
+    assert config.over_limit(config.output[0]) == "drop"

@@ -26,6 +26,24 @@ def test_durations_are_read_in_every_unit(written, seconds):
 
 
 @pytest.mark.parametrize(
+    ("written", "percent"),
+    [("10%", 10), ("0.01 %", 0.01), ("1/20", 5), ("1 / 8", 12.5), (7, 7), (0.5, 0.5), ("100%", 100), ("3/2", 150)],
+)
+def test_shares_are_read_in_every_way(written, percent):
+    """One in twenty is five percent; the bounds are the field's."""
+    assert values.read_percent(written) == pytest.approx(percent)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "10", "%", "1/0", "1/", "-1%", "1/2/3", "10%%", True, None, [], "\N{ARABIC-INDIC DIGIT ONE}%"]
+)
+def test_what_is_no_share_is_said_to_be_none(written):
+    """A sample that is not what was meant is found out days later."""
+    with pytest.raises(ValueError, match='write a share like "10%" or "1/20"'):
+        values.read_percent(written)
+
+
+@pytest.mark.parametrize(
     ("written", "size"),
     [("64MiB", 2**26), ("512MB", 512_000_000), ("1 kib", 1024), ("1.5KiB", 1536), (4096, 4096), ("7B", 7)],
 )

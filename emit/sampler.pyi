@@ -1,0 +1,3 @@
+class Sampler:
+    of_request: bool
+    def __init__(self, percent: float, by: tuple[str, str]) -> None: ...
