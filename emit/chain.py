@@ -74,7 +74,7 @@ class Chain:
 
     def finish(self) -> bool:
         """Tell the next step that nothing more will come, once those before it are empty; False if there is none."""
-        if self.queue or self.finished == len(self.steps) or (self.finished and self.steps[self.finished - 1].held):
+        if self.queue or self.finished == len(self.steps) or not self.through:
             return False
         self.steps[self.finished].finish()
         self.finished += 1
@@ -103,6 +103,21 @@ class Chain:
             span = step.span
             while len(inside) > span:
                 inside.popleft()
+
+    @property
+    def through(self) -> bool:
+        """Whether nothing comes any more out of the steps that know that nothing will come."""
+        return not self.finished or not (self.steps[self.finished - 1].held or self.steps[self.finished - 1].unfinished)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more out of any step."""
+        return self.finished == len(self.steps) and self.through
+
+    @property
+    def asked(self) -> tuple[Transform, ...]:
+        """The steps that `next` would ask for something: one that is not would have it in vain that it has."""
+        return self.steps[self.queue[0][0] :] if self.queue else self.steps
 
     @property
     def waiting(self) -> bool:

@@ -47,6 +47,9 @@ OUTPUT_COUNTERS: Final = (
     "connections",  # opened to the target
     "undecoded",  # bodies, or whole messages, that a rewriting rule could not look into and left as they were
     "withheld",  # bodies, or whole messages, that a mask could not look into and left out
+    "failed_step",  # of those undelivered: a function or a middleware has failed on them
+    "restarts",  # of its middleware
+    "garbled",  # lines of its middleware that are no messages
 )
 
 OUTCOMES: Final = (

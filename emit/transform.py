@@ -18,8 +18,8 @@ class Transform(abc.ABC):
     `Message.with_payload` is the quick way to change it, `Message.replace` the general one.
     """
 
-    outcome: ClassVar[str] = "removed"
-    """What becomes of a message that it takes away: one of OUTCOMES in emit/records.py."""
+    outcome: str = "removed"
+    """What has become of messages that it has just taken away: one of OUTCOMES in emit/records.py."""
     holds: ClassVar[bool] = False
     """Whether messages may still be inside when `apply` has returned, and come out by `collect`."""
 
@@ -68,12 +68,23 @@ class Transform(abc.ABC):
     def finish(self) -> None:  # noqa: B027
         """Note that no more messages will be given; what is inside is still waited for."""
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether something may still come out after `finish` though nothing is inside."""
+        return False
+
     def close(self) -> None:  # noqa: B027
         """Let go of what `start` opened; nothing is asked any more."""
 
     def take_counts(self) -> Mapping[str, int]:
         """Return what is to be added to the output's counters, by their names in emit/records.py, since last asked."""
         return {}
+
+
+def head_of(payload: bytes) -> int:
+    """Return the length of start line and headers, with the blank line; all of it if there is none."""
+    ends = [at + len(end) for end in (b"\n\r\n", b"\n\n") if (at := payload.find(end)) >= 0]
+    return min(ends, default=len(payload))
 
 
 class TransformSpec(Protocol):

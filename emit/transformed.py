@@ -15,7 +15,8 @@ from capture.counters import Counters
 from capture.ring import Consumer, Producer, Ring
 from emit.chain import Chain
 from emit.output import Output
-from emit.records import OutputSpec
+from emit.records import WHOLE_SAMPLE, OutputSpec
+from emit.transform import Transform
 from emit.whole import MessageReader, MessageWriter
 
 RING_BYTES: Final = 4 * 1024 * 1024
@@ -34,13 +35,13 @@ class TransformedOutput(Output):
         counters: Counters,
         kind: Callable[[OutputSpec, Consumer, Counters], Output],
     ) -> None:
-        super().__init__(spec, consumer, counters)
+        super().__init__(replace(spec, limit=None), consumer, counters)  # that is for what the steps have made
         ring = Ring.create(RING_BYTES)
         self.reader = MessageReader(consumer, self.sieve)
         self.chain = Chain([each.make() for each in spec.transforms])
         self.writer = MessageWriter(Producer(ring))
         # It never drops: when its ring is full, it is we who are behind, and know what that is worth.
-        plain = replace(spec, where=None, verdicts=None, transforms=(), policy="block")
+        plain = replace(spec, where=None, sample=WHOLE_SAMPLE, verdicts=None, transforms=(), policy="block")
         self.inner = kind(plain, Consumer(ring), counters)
         self.inner.tally = self.tally
         self.ready: Message | None = None  # to be written next, or written in part
@@ -76,7 +77,9 @@ class TransformedOutput(Output):
     @property
     def empty(self) -> bool:
         """Whether all that was taken is in our ring, and nothing is on its way there."""
-        return self.failure is not None or (self.ready is None and self.chain.pending == 0)
+        if self.failure is not None:
+            return True
+        return self.ready is None and self.chain.pending == 0 and (self.chain.ended or not self.final)
 
     def settle(self, messages: int) -> None:
         for step in self.chain.steps:
@@ -88,17 +91,19 @@ class TransformedOutput(Output):
         return self.inner.descriptors()
 
     def wakeups(self) -> dict[int, int]:
-        if self.failure is not None:
-            return {}
-        return {fd: events for step in self.chain.steps for fd, events in step.descriptors().items()}
+        return {fd: events for step in self.asked for fd, events in step.descriptors().items()}
+
+    @property
+    def asked(self) -> tuple[Transform, ...]:
+        """The steps that have their turn when we have ours."""
+        return () if self.full or self.failure is not None else self.chain.asked
 
     def attend(self) -> None:
         self.inner.on_ready(self.now_s)
         self.check()
 
     def deadline(self) -> float | None:
-        steps = () if self.failure is not None else self.chain.steps
-        times = [self.inner.deadline(), *(step.deadline() for step in steps)]
+        times = [self.inner.deadline(), self.inner.resumes_s, *(step.deadline() for step in self.asked)]
         return min((at_s for at_s in times if at_s is not None), default=None)
 
     def close(self) -> None:

@@ -41,8 +41,8 @@ LOSSES: Final = {
     "connections_failed": "connections that ended in an error",
 }
 """Counters of the sources and the assembler that mean: something that was there did not come out whole."""
-OUTPUT_LOSSES: Final = ("dropped", "undelivered")
-"""Of the outcomes at an output; what it filtered was not wanted there."""
+OUTPUT_LOSSES: Final = ("dropped", "undelivered", "garbled")
+"""Of the outcomes at an output, and what came to it broken; what it filtered, sampled or limited was not wanted."""
 UNREAD: Final = {"undecoded": "that rules could not change", "withheld": "left out by masks"}
 """What became of bodies that could not be decoded, where a rule is about bodies."""
 

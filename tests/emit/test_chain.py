@@ -109,3 +109,67 @@ def test_what_is_forgotten_is_counted(later: int):
         chain.next(0.0)
     assert chain.clear() == (1, 3)[later]
     assert (chain.oldest, chain.waiting) == (None, False)
+
+
+class Epilogue(Transform):
+    """Has a last word, some time after all is said."""
+
+    holds = True
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def apply(self, message: Message, now_s: float) -> Sequence[Message]:
+        return [message]
+
+    def finish(self) -> None:
+        self.asked = 1
+
+    @property
+    def unfinished(self) -> bool:
+        return 0 < self.asked < 5
+
+    def collect(self, now_s: float) -> Sequence[Message]:
+        self.asked += self.unfinished
+        return [request(99)] if self.asked == 4 and now_s == 4.0 else ()
+
+
+def test_what_comes_after_the_end_goes_through_the_steps_behind():
+    """A program may write when it sees the end of its input; those behind it are told of the end after that."""
+    chain = Chain([Epilogue(), Room(2).make(), Suffix(b"!").make()])
+    chain.put(request(1), 0)
+    found = []
+    for now_s in range(10):
+        while (message := chain.next(float(now_s))) is not None:
+            found.append(message)
+        assert now_s > 4 or not chain.ended
+        chain.finish()
+    assert chain.ended
+    assert found == [request(1, b"!"), request(99, b"!")]
+    assert (chain.added, chain.removed, chain.pending, chain.finish()) == (1, {}, 0, False)
+
+
+def test_steps_before_one_that_waits_are_not_asked():
+    """Nobody takes what they have: to wake up for it would be to run in circles."""
+    first, second, third = (spec.make() for spec in (Room(1), Lazy(), Room(1)))
+    chain = Chain([first, second, third])
+    assert chain.asked == (first, second, third)
+    chain.queue.append((1, request(1), 0))
+    assert chain.asked == (second, third)
+
+
+class Judge(Transform):
+    """Takes everything away, for one reason or another."""
+
+    def apply(self, message: Message, now_s: float) -> Sequence[Message]:
+        self.outcome = "undelivered" if message.id % 3 == 0 else "removed"
+        return ()
+
+
+def test_a_step_says_of_each_message_why_it_took_it_away():
+    """What a function was not meant to do is a loss; what it was meant to do is none."""
+    chain = Chain([Judge()])
+    for number in range(10):
+        chain.put(request(number), number)
+        assert chain.next(0.0) is None
+    assert chain.removed == {"undelivered": 4, "removed": 6}

@@ -17,6 +17,7 @@ from emit.null import NullOutput
 from emit.output import Output
 from emit.records import OUTCOMES, OutputSpec, worker_counters
 from emit.succession import Ended, Flag
+from emit.transform import Transform
 from emit.transformed import RING_BYTES, TransformedOutput
 from emit.walk import count_messages
 from tests.emit.builders import (
@@ -121,9 +122,7 @@ def test_outputs_get_what_the_steps_make(tmp_path: Path):
     expected = [as_line(each.replace(payload=each.payload + b"!")) for each in made for _ in range(each.id % 3)]
     assert read_lines(path.read_bytes()) == expected
     assert bench.taken == 60
-    assert bench.counts == {
-        "delivered": 60, "added": 20, "removed": 20, "filtered": 0, "dropped": 0, "undelivered": 0,
-    }  # fmt: skip
+    assert bench.counts == dict.fromkeys(OUTCOMES, 0) | {"delivered": 60, "added": 20, "removed": 20}
     assert bench.counters["output0_delivered_bytes"] == sum((len(each.payload) + 1) * (each.id % 3) for each in made)
 
 
@@ -301,6 +300,65 @@ def test_a_step_holds_every_message_it_is_said_to():
     assert isinstance(step, RoomStep)
     assert [step.apply(request(number), 0.0) for number in range(3)] == [(), (), None]
     assert (step.held, step.span) == (2, 2)
+
+
+class Watcher(Transform):
+    """Has a descriptor and a deadline."""
+
+    def apply(self, message: Message, now_s: float) -> list[Message]:
+        return [message]
+
+    def descriptors(self) -> dict[int, int]:
+        return {7: 1}
+
+    def deadline(self) -> float | None:
+        return 3.0
+
+
+class Watching:
+    """Makes a step that is to be woken."""
+
+    def make(self) -> Transform:
+        return Watcher()
+
+
+def test_steps_are_not_woken_while_what_they_made_has_no_room():
+    """A worker would turn in circles until the far side has time."""
+    bench = Bench(Watching(), Suffix(bytes(RING_BYTES // 3)))
+    assert (bench.output.wakeups(), bench.output.deadline()) == ({7: 1}, 3.0)
+    bench.put(*(request(number) for number in range(9)))
+    bench.turn()
+    assert (bench.output.full, bench.output.wakeups(), bench.output.deadline()) == (True, {}, None)
+    bench.slow.allowed = 1000
+    bench.turn(4)
+    assert (bench.output.wakeups(), bench.output.deadline()) == ({7: 1}, 3.0)
+
+
+def test_a_sample_is_taken_once_and_a_limit_is_one_of_what_the_steps_made():
+    """In the order of the configuration: filter, sample, change, limit."""
+    made = [request(number) for number in range(200)]
+    plain = Bench(kind=NullOutput, sample=50.0)
+    plain.put(*made)
+    plain.finish()
+    bench = Bench(Times(always=2), kind=NullOutput, sample=50.0, limit=30.0, over_limit="drop", where="path == '/'")
+    bench.put(*made)
+    bench.finish()
+    chosen = plain.counts["delivered"]
+    assert 60 < chosen < 140
+    assert bench.counts == dict.fromkeys(OUTCOMES, 0) | {
+        "sampled": 200 - chosen, "added": chosen, "delivered": 60, "limited": 2 * (chosen - 30),
+    }  # fmt: skip
+
+
+def test_a_limit_behind_steps_that_waits_says_when_it_goes_on():
+    """The output proper has the deadline, and the worker asks us."""
+    bench = Bench(Suffix(b"!"), kind=NullOutput, limit=10.0, over_limit="wait")
+    bench.put(*(request(number) for number in range(5)))
+    bench.turn(now_s=7.0)
+    assert bench.counts["delivered"] == 1
+    assert bench.output.deadline() == pytest.approx(7.1)
+    bench.turn(now_s=7.1)
+    assert bench.counts["delivered"] == 2
 
 
 # -- whole workers
