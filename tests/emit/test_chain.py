@@ -117,21 +117,23 @@ class Epilogue(Transform):
     holds = True
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.speaking = False
 
     def apply(self, message: Message, now_s: float) -> Sequence[Message]:
         return [message]
 
     def finish(self) -> None:
-        self.asked = 1
+        self.speaking = True
 
     @property
     def unfinished(self) -> bool:
-        return 0 < self.asked < 5
+        return self.speaking
 
     def collect(self, now_s: float) -> Sequence[Message]:
-        self.asked += self.unfinished
-        return [request(99)] if self.asked == 4 and now_s == 4.0 else ()
+        if not self.speaking or now_s < 5.0:
+            return ()
+        self.speaking = False
+        return [request(99)]
 
 
 def test_what_comes_after_the_end_goes_through_the_steps_behind():
