@@ -155,7 +155,8 @@ cdef class Message:
         message.header = self.header
         message.header.head_len = head
         message.payload = payload
-        if self.made or payload[:self.header.start_len] != self.payload[:self.header.start_len]:
+        cdef size_t start = self.header.start_len
+        if self.made or start == 0 or payload[:start] != self.payload[:start]:
             message.made = True
             message.header = message.laid_out()
             message.made = False

@@ -31,7 +31,7 @@ DOORS: Final = {
 LIBRARY: Final = {("assemble.library", "capture.sources")}
 """The library puts frames in and takes messages out without a process: it alone opens capture files."""
 
-WORLD: Final = {"socket", "select", "selectors", "multiprocessing", "time", "os"}
+WORLD: Final = {"socket", "select", "selectors", "multiprocessing", "subprocess", "time", "os"}
 """Imports that make a module more than bytes in, records out."""
 
 TOUCHES_THE_WORLD: Final = {
@@ -57,6 +57,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.link": "one TCP connection to a receiver",
     "emit.http": "poll events, and the limit of descriptors",
     "emit.pace": "shared memory, and how it travels to a child",
+    "emit.program": "a program beside a worker, and the pipes to it",
     "emit.receiver": "the listening socket and its connections",
     "emit.recording": "opens recordings by path",
     "emit.stdout": "standard output",
