@@ -62,6 +62,15 @@ def find(function: str, directories: Sequence[str]) -> Function:
     return found
 
 
+def attempt(function: str, *directories: str) -> None:
+    """Import a function, in a process that is there for that alone: its last line says what is wrong."""
+    try:
+        find(function, directories)
+    except HookError as error:
+        sys.stdout.write(f"\n{error}\n")
+        sys.exit(1)
+
+
 def _importing(module: str, error: BaseException) -> str:
     where = _place(error.__traceback__)
     at = f" at {where}" if where else ""

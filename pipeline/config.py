@@ -6,10 +6,11 @@ Invariant: a `Config` that exists has passed every check that needs no file, no 
 
 import ipaddress
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from assemble.settings import TUNNELS
 from emit.records import WHOLE_SAMPLE
@@ -82,6 +83,26 @@ def _check_sample_by(value: str) -> str:
     return value
 
 
+def _check_function(value: str) -> str:
+    module, colon, name = value.partition(":")
+    parts = [*module.split("."), *name.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise ValueError('write "module:name", like "hooks:mask"')
+    return value
+
+
+def _as_command(value: object) -> object:
+    """Take a list of arguments, or a command as one would type it, of which no shell ever hears."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{str(error).lower()}; write a command, or a list of its parts") from None
+    if isinstance(value, list | tuple) and (not value or value[0] == ""):
+        raise ValueError('write a command, like "./middleware.py --verbose"')
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _check_lanes(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_LANES
     if not whole and value != "auto":
@@ -100,6 +121,8 @@ Seconds = Annotated[float, BeforeValidator(read_duration_s)]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(read_size_bytes)]
 Percent = Annotated[float, BeforeValidator(read_percent), Field(gt=0, le=100)]
+Function = Annotated[str, AfterValidator(_check_function)]
+Command = Annotated[tuple[str, ...], BeforeValidator(_as_command), Field(strict=False)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
@@ -270,6 +293,14 @@ class AnyOutput(Table):
     rewrite: Annotated[tuple[Rewrite, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="rules that change messages, as docs/transforms.md says, each under [[output.rewrite]]"
     )
+    python: Function | None = Field(
+        default=None, description="a function that each message goes through", examples=["hooks:mask"]
+    )
+    middleware: Command | None = Field(
+        default=None,
+        description="a program that each message goes through, as with GoReplay; or a list of its parts",
+        examples=["./middleware.py --verbose"],
+    )
     mask: Annotated[tuple[Mask, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(
         default=(), description="rules that hide values, after all that rewrite, each under [[output.mask]]"
     )
@@ -427,6 +458,17 @@ class Config(Table):
     workers: Workers = Workers()
     ring: Ring = Ring()
     output: Annotated[tuple[Output, ...], BeforeValidator(as_tuple), Field(strict=False)] = ()
+    _directory: Path = PrivateAttr(default=Path())
+
+    @property
+    def directory(self) -> Path:
+        """Where the file is, beside which functions are looked for."""
+        return self._directory
+
+    def beside(self, directory: Path) -> "Config":
+        """Say where the file is."""
+        self._directory = directory
+        return self
 
     def policy(self, output: Output) -> Literal["block", "drop"]:
         """Return what an output of this run does when it cannot keep up."""

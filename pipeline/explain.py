@@ -3,6 +3,7 @@
 In: a checked `Config`.  Out: lines of text.  Opens nothing but the list of input files.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ LOOPBACK = ("127.", "::1", "localhost")
 def explain(config: Config) -> Iterator[str]:
     """Yield what would be read, what is done with it, and where it would be sent."""
     check_trust(config)
+    for at, output in enumerate(config.output):
+        rules.steps(f"output.{at}", output.rewrite, output.mask)
     if isinstance(config.input, TcpInput):
         yield from _tcp_input(config.input)
     elif isinstance(config.input, FileInput):
@@ -50,12 +53,9 @@ def explain(config: Config) -> Iterator[str]:
     yield f"workers  {processes}{of_each}, each with a ring of {write_size(config.ring.messages)}"
     for at, output in enumerate(config.output):
         yield f"output {at} {_output(output)}; {_policy(config.policy(output))}"
-        yield from (f"         {line}" for line in _sifting(output, config.over_limit(output)))
+        yield from (f"         {line}" for line in _steps(config, output))
         if isinstance(output, HttpOutput) and output.answers:
             yield "         what it answers goes to all other outputs, as replayed messages"
-        rules.steps(f"output.{at}", output.rewrite, output.mask)
-        for line in rules.explain(output.rewrite, output.mask):
-            yield f"         {line}"
     yield "The configuration is valid."
 
 
@@ -178,14 +178,25 @@ def _replay(output: HttpOutput) -> str:
     )
 
 
-def _sifting(output: Output, over_limit: str) -> Iterator[str]:
+def _steps(config: Config, output: Output) -> Iterator[str]:
     if output.where is not None:
         yield _wanted(output.where)
     if output.sample < WHOLE_SAMPLE:
         yield f"{output.sample:g}% of {'them' if output.where else 'the messages'}, chosen by {output.sample_by}"
+    yield from rules.explain(output.rewrite, ())
+    if output.python is not None:
+        yield f"each goes through the Python function {output.python}"
+    if output.middleware is not None:
+        yield f"each goes through a program: {shlex.join(output.middleware)}{_several(config)}"
+    yield from rules.explain((), output.mask)
     if output.limit is not None:
-        more = "more wait" if over_limit == "wait" else "more are dropped and counted"
+        more = "more wait" if config.over_limit(output) == "wait" else "more are dropped and counted"
         yield f"at most {output.limit:g} exchanges a second, shared by all workers; {more}"
+
+
+def _several(config: Config) -> str:
+    count = config.workers.count * lanes(config)
+    return f"; one for each of {count} workers, which have connections of their own" if count > 1 else ""
 
 
 def _wanted(where: str) -> str:

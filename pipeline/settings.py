@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from capture.errors import ConfigError
 from pipeline.config import Config, check_combinations
 from pipeline.problems import describe, show
+from pipeline.steps import check_steps
 from pipeline.table import CombinationError
 
 
@@ -24,26 +25,28 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; `pipeline init` writes one") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: not UTF-8 at byte {error.start}") from error
-    return parse(text, str(path), overrides)
+    return parse(text, str(path), overrides, path.parent)
 
 
-def parse(text: str, origin: str, overrides: Sequence[str] = ()) -> Config:
-    """Read and check a configuration; `origin` is what error lines call it."""
+def parse(text: str, origin: str, overrides: Sequence[str] = (), directory: Path | None = None) -> Config:
+    """Read and check a configuration; `origin` is what error lines call it, `directory` where it is, if in a file."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{origin}: not valid TOML: {error}") from error
-    return build(data, origin, overrides)
+    return build(data, origin, overrides, directory)
 
 
-def build(data: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> Config:
-    """Check a configuration given as maps."""
+def build(data: dict[str, Any], origin: str, overrides: Sequence[str] = (), directory: Path | None = None) -> Config:
+    """Check a configuration given as maps; what it names outside of itself only if it is in a file."""
     changed = [_override(data, each) for each in overrides]
     if isinstance(data.get("output"), dict):
         raise ConfigError(f"{origin}: output: written as [output]; write [[output]], there may be several")
     try:
         config = Config.model_validate(data)
         check_combinations(config)
+        if directory is not None:
+            check_steps(config.beside(directory))
     except ValidationError as error:
         key, line = describe(error)
         raise ConfigError(f"{_origin(origin, key, changed)}: {line}") from error

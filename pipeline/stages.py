@@ -56,6 +56,7 @@ from pipeline.config import (
 )
 from pipeline.confinement import confine
 from pipeline.lanes import by_kernel, lanes
+from pipeline.steps import transforms
 from pipeline.trust import check_trust
 from pipeline.values import read_address, read_url
 from pipeline.wiring import Stage, Wiring
@@ -209,7 +210,6 @@ def _output(
         "type": output.type, "index": index, "policy": config.policy(output), "where": wanted(output),
         "sample": output.sample, "sample_by": output.sample_by,
         "limit": None if output.limit is None else output.limit / workers, "over_limit": config.over_limit(output),
-        "transforms": rules.steps(f"output.{index}", output.rewrite, output.mask, judged),
         "answers": isinstance(output, HttpOutput) and output.answers,
     }  # fmt: skip
     if isinstance(output, FileOutput):
@@ -226,7 +226,13 @@ def _output(
             "window_chunks": output.window_chunks, "chunk_bytes": output.chunk_bytes,
             "chunk_records": output.chunk_records, "flush_s": output.flush,
         }  # fmt: skip
-    spec = OutputSpec(**common)
+    spec, place = OutputSpec(**common), f"output.{index}"
+    steps = (
+        *rules.steps(place, output.rewrite, (), judged),
+        *transforms(config, output, spec.name),
+        *rules.steps(place, (), output.mask, judged),
+    )
+    spec = replace(spec, transforms=steps)
     return replace(spec, verdicts=_verdicts(spec.where, before)) if spec.sifts else spec
 
 

@@ -30,7 +30,9 @@ HEAD: Final = """\
 # What to mirror, and where to.  `pipeline check --config FILE` explains it, `pipeline run` runs it.
 # Keys behind a '#' show their defaults.  Paths are relative to the current directory.
 """
-LAST: Final = ("policy", "where", "sample", "sample_by", "rewrite", "mask", "limit", "over_limit")
+LAST: Final = (
+    "policy", "where", "sample", "sample_by", "rewrite", "python", "middleware", "mask", "limit", "over_limit",
+)  # fmt: skip
 CHOSEN: Final = {"path": '"capture.pcap"', "ports": "[80, 8080]"}
 
 

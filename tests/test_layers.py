@@ -78,6 +78,7 @@ TOUCHES_THE_WORLD: Final = {
     "pipeline.rules": "keys in the environment",
     "pipeline.run": "one whole run: clock and standard output",
     "pipeline.stages": "this process's number, for its children",
+    "pipeline.steps": "imports the operator's functions, in a process of their own",
     "pipeline.supervisor": "processes, signals, deadlines",
     "pipeline.terminal": "standard error, local time",
 }
