@@ -162,6 +162,13 @@ class Middleware(Transform):
             self.expire(now_s)
         return ()
 
+    def tell(self, message: Message) -> bool:
+        """Give the program a message that nothing is expected for."""
+        if self.program is None or len(self.program.waiting) > AHEAD_BYTES:
+            return False
+        self.write(message)
+        return True
+
     def descriptors(self) -> dict[int, int]:
         return {} if self.program is None else self.program.descriptors()
 
@@ -195,13 +202,17 @@ class Middleware(Transform):
 
     def send(self, inside: Inside) -> None:
         """Have a message written to the program; if there is none now, that is done when there is one again."""
-        if self.program is None:
-            return
-        line = write_line(inside.message)
+        if self.program is not None:
+            self.write(inside.message)
+            inside.end = self.sent
+
+    def write(self, message: Message) -> None:
+        """Append a line to what the program is to read."""
+        assert self.program is not None
+        line = write_line(message)
         self.lines.longest = max(self.lines.longest, 2 * len(line))
         self.program.send(line)
         self.sent += len(line)
-        inside.end = self.sent
 
     def read(self, answer: Answer) -> Message:
         """Return the message that a line stands for: one that was given, with the bytes that it has now."""

@@ -47,6 +47,12 @@ class Transform(abc.ABC):
         """How many messages were given since the oldest that is inside, with that one; `held`, if order is kept."""
         return self.held
 
+    # -- for steps that look at more than what they are given
+
+    def tell(self, message: Message) -> bool:  # noqa: ARG002
+        """Take note of what an output was answered; False, and it is not noted, if there is no room for it now."""
+        return True
+
     # -- for steps with helpers
 
     def start(self, now_s: float) -> None:  # noqa: B027  # most have nothing to start

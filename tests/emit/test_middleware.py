@@ -3,14 +3,21 @@
 import logging
 import os
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assemble.message import Message
-from emit.middleware import AHEAD_BYTES, GRACE_S, MOST_BYTES, MOST_DEATHS
-from tests.emit.builders import conversation, request, response
+from capture.ring import Consumer, Ring
+from emit.middleware import AHEAD_BYTES, GRACE_S, MOST_BYTES, MOST_DEATHS, MiddlewareSpec
+from emit.records import OUTCOMES, OutputSpec
+from emit.succession import Ended, Flag
+from tests.emit.builders import conversation, read_lines, request, response, ring_of
+from tests.emit.processes import Processes, wait_until
 from tests.emit.programs import TOKENS, Driver, driven, python
+from tests.emit.test_worker import put_all
 
 ECHO = "for kind, name, head, payload in lines(): send(head, payload)\n"
 
@@ -37,6 +44,7 @@ def children() -> set[int]:
 @pytest.fixture(autouse=True)
 def no_process_is_left():
     """Neither running nor a zombie."""
+    resource_tracker.ensure_running()  # that of multiprocessing stays
     before = children()
     yield
     assert children() <= before
@@ -81,6 +89,19 @@ def test_the_token_modifier_works_unchanged(tmp_path: Path, caplog: pytest.LogCa
         assert (found[1].src, found[1].id, found[1].first_ns) == (used.src, used.id, used.first_ns)
         assert (driver.chain.added, driver.chain.removed) == (0, {"removed": 3})
     assert "output 0: middleware says: [DEBUG][TOKEN-MOD] 1 0000000000000001" in caplog.text
+
+
+def test_it_can_be_told_of_answers_that_go_another_way(tmp_path: Path):
+    """What a replay was answered: the program is to know of it, and nothing is expected to come back."""
+    asked, replayed = request(1, target="/token"), response(1, b"brandnew").replace(kind="replayed")
+    with driven(python(tmp_path, TOKENS)) as driver:
+        driver.give([asked, response(1, b"old")])
+        driver.until(lambda: driver.found)
+        assert driver.step.tell(replayed)
+        driver.give([request(2, target="/use?token=old")])
+        assert [each.target for each in driver.finish()] == ["/token", "/use?token=brandnew"]
+        assert (driver.chain.added, driver.chain.removed) == (0, {"removed": 1})
+        assert not driver.step.tell(replayed), "it has ended"
 
 
 def test_a_shell_pipeline_works(tmp_path: Path):
@@ -382,3 +403,72 @@ def test_a_worker_that_leaves_takes_its_program_with_it(tmp_path: Path):
     driver.step.close()
     driver.step.close()
     driver.until(lambda: not Path(f"/proc/{grandchild}").exists())
+
+
+# -- whole workers
+
+
+def step_of(*command: str) -> Any:
+    """Return the step of a program, as a worker is told of it."""
+    return MiddlewareSpec(command, "it")
+
+
+def test_a_worker_sleeps_while_its_program_has_more_than_the_output_takes(processes: Processes):
+    """The program's output is readable all the time, and nobody can take it: a loop would burn a core."""
+    made = [response(number, bytes(200_000)) for number in range(90)]
+    ring = ring_of(made, 32 << 20)
+    spec = OutputSpec("null", 0, limit=30.0, over_limit="wait", transforms=(step_of("cat"),))
+    worker = processes.worker(ring, spec)
+    wait_until(lambda: worker.counters["output0_delivered"] >= 10, "the first")
+    began_s, before_s = time.monotonic(), worker.cpu_s()
+    wait_until(lambda: worker.counters["output0_delivered"] >= 80, "most")
+    took_s, used_s = time.monotonic() - began_s, worker.cpu_s() - before_s
+    assert took_s > 1.5
+    assert used_s < 0.5 * took_s
+    assert worker.end() == 0
+    assert worker.counters["output0_delivered"] == 90
+
+
+@pytest.mark.parametrize("how", ["killed", "asked to leave"])
+def test_a_successor_gives_its_own_program_what_was_inside(processes: Processes, tmp_path: Path, how: str):
+    """At least once, and the sums close over both; neither program is left."""
+    made = conversation(6000)
+    ring = Ring.create(1 << 20)
+    writer = put_all(ring, made)
+    path = tmp_path / "m.jsonl"
+    spec = OutputSpec("file", 0, path=str(path), transforms=(step_of(*python(tmp_path, ECHO)),))
+    leave = Flag()
+    first = processes.worker(ring, spec, leave=leave)
+    wait_until(lambda: first.counters["messages_taken"] > 100, "some messages")
+    if how == "killed":
+        first.kill()
+        second = processes.worker(ring, spec, counters=first.counters)
+    else:
+        after = Ended(first.process.pid)
+        leave.raise_()
+        second = processes.worker(ring, spec, after=after)
+        assert first.end() == 0
+    assert second.end() == 0
+    writer.join()
+    pages = [each.counters.as_dict() for each in ([second] if how == "killed" else [first, second])]
+    assert sum(page["messages_taken"] for page in pages) == len(made)
+    assert sum(page[f"output0_{name}"] for page in pages for name in OUTCOMES) == len(made)
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b'"}\n')]
+    found = {(line["id"], line["kind"]) for line in read_lines(b"".join(lines))}
+    assert found == {(message.id_hex, message.kind) for message in made}
+
+
+def test_an_output_that_drops_does_not_wait_for_a_program(processes: Processes):
+    """Live traffic goes on for the others, whatever the program does."""
+    made = [response(number, bytes(20_000)) for number in range(400)]
+    ring = Ring.create(1 << 20)
+    writer = put_all(ring, made)
+    stuck = OutputSpec("null", 0, policy="drop", transforms=(step_of("sleep", "1000"),))
+    worker = processes.worker(ring, stuck, OutputSpec("null", 1))
+    wait_until(lambda: worker.counters["output1_delivered"] >= 300, "the other output")
+    assert worker.counters["output0_dropped"] > 0
+    worker.kill()
+    while writer.is_alive():  # it waits for room, and nobody reads any more
+        consumer = Consumer(ring)
+        consumer.release(consumer.head)
+        writer.join(0.05)

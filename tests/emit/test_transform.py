@@ -14,6 +14,7 @@ def test_a_step_that_only_applies_needs_nothing_else():
     step.start(0.0)
     assert (step.collect(0.0), step.held, step.span, step.failure, step.unfinished) == ((), 0, 0, None, False)
     assert (step.descriptors(), step.deadline(), step.take_counts()) == ({}, None, {})
+    assert step.tell(request(1))
     step.finish()
     step.close()
 
