@@ -56,6 +56,7 @@ class TransformedOutput(Output):
     def open(self) -> None:
         for step in self.chain.steps:
             step.start(self.now_s)
+        self.inner.answers = self.answers
         self.inner.start(self.now_s)
         self.check()
 
@@ -133,6 +134,14 @@ class TransformedOutput(Output):
         self.take_over()
         self.push(head)
 
+    @property
+    def holding(self) -> bool:
+        return self.inner.holding
+
+    def let_no_other(self) -> None:
+        self.inner.let_no_other()
+        self.advance()
+
     def let_go(self) -> None:
         self.marks.clear()
         self.kept = self.cursor
@@ -174,18 +183,22 @@ class TransformedOutput(Output):
             self.marks.append((position, done))
 
     def push(self, head: int) -> None:
-        """Let the output proper have its turn, and give back what it is done with."""
+        """Let the output proper have its turn."""
         if self.final and not self.ended and self.cursor == head and self.empty:
             self.ended = True
             self.inner.finish()
         self.inner.pump(self.writer.position, self.now_s)
+        self.advance()
+        self.check()
+
+    def advance(self) -> None:
+        """Give back what the output proper is done with."""
         safe = self.inner.safe
         if safe > self.inner.consumer.tail:
             self.inner.consumer.release(safe)
             self.more = self.more or self.full
         while self.marks and self.marks[0][0] <= safe:
             self.kept = max(self.kept, self.marks.popleft()[1])
-        self.check()
 
     def take_over(self) -> None:
         """Account for what the steps have added and taken away."""

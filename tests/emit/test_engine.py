@@ -184,7 +184,7 @@ def test_requests_are_sent_in_the_order_of_their_times_and_not_before(pace: dict
     swapped = messages[1::2] + messages[::2] if "speed" in pace else messages
     told = Told()
     with target() as server:
-        replay(swapped, server.port, told, pace=Pace.create(**pace))
+        replay(swapped, server.port, told, pace=Pace.create(**pace), pooled=True, connections=1)
     assert [each.target for each in server.arrivals][3:] == [b"/%d" % n for n in range(40)][3:]
     assert len(told.lateness) == 40
     assert min(told.lateness) >= 0
