@@ -24,7 +24,10 @@ from emit.verdicts import Verdicts
 
 LINKS: Final = frozenset({b"referer", b"location", b"content-location"})
 """Fields that hold targets of requests, parameters and all."""
-NEVER_JSON: Final = (b"image/", b"audio/", b"video/", b"font/", b"text/html", b"text/css")
+NEVER_JSON: Final = (b"image/", b"audio/", b"video/", b"font/", b"text/css")
+HARDLY_JSON: Final = b"text/html"
+"""Some programs say so by default, whatever they send; most bodies of that kind are none."""
+BRACKETS: Final = (b"{", b"[")
 DIGITS: Final = 32  # of a keyed hash: 128 bits
 
 
@@ -149,11 +152,16 @@ class _Rule:
 
     def mask_json(self, draft: Draft, pointers: Pointers, *, sure: bool) -> None:
         """Mask values of a JSON text; one that is said to be one, or begins like one, has to be one."""
-        content = draft.content
+        try:
+            content = draft.content
+        except Undecodable:
+            if draft.content_type == HARDLY_JSON and not draft.raw.lstrip().startswith(BRACKETS):
+                return
+            raise
         try:
             spans = pointers.find(content)
         except ValueError:
-            if sure or content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+            if sure or content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(BRACKETS):
                 raise
             return
         parts = [(start, end, b'"%s"' % self.in_json(content[start:end])) for start, end, _number in spans]

@@ -9,13 +9,20 @@ from typing import Final
 
 from assemble.patterns import PATTERNS
 from assemble.tally import ASSEMBLE_COUNTERS
+from emit.codings import MOST_BYTES
+from emit.masking import DIGITS
+from emit.pointers import MOST_DEPTH as MOST_NESTED
+from emit.pointers import MOST_TOKENS
 from emit import summary
 from emit.regex import SUBJECT_BYTES
 from emit.tokens import MOST_CHARACTERS
+from emit.transformed import RING_BYTES
 from emit.verdicts import REMEMBERED
 from emit.where import FIELDS, MOST_COMPARISONS, MOST_DEPTH, NAMED, OPERATORS, parse
 from pipeline.ledger import LOSSES
 from pipeline.settings import build
+from pipeline.rules import SHORTEST_KEY, Mask, Rewrite, explain
+from pipeline.settings import parse as parse_config
 
 ROOT: Final = Path(__file__).parents[1]
 TEXT: Final = (ROOT / "docs" / "assembly.md").read_text(encoding="utf-8")
@@ -114,3 +121,32 @@ def test_every_link_between_the_documents_leads_somewhere():
             if anchor:
                 headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
                 assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+
+
+TRANSFORMS: Final = (ROOT / "docs" / "transforms.md").read_text(encoding="utf-8")
+
+
+def test_every_key_of_a_rule_has_its_row():
+    """The tables are all there is to learn the rules from."""
+    for heading, model in (("Rewriting", Rewrite), ("Masking", Mask)):
+        section = TRANSFORMS.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+        shown = {name for row in rows for name in re.findall(r"`(\w+)", row)}
+        assert shown == {field.alias or name for name, field in model.model_fields.items()}
+
+
+def test_the_example_of_rules_is_one_and_is_said_as_shown():
+    """People begin with it."""
+    [example] = re.findall(r"```toml\n(.+?)```", TRANSFORMS, re.DOTALL)
+    config = parse_config('[input]\ntype = "pcap"\npath = "examples/shop.pcap"\n' + example, "mirror.toml")
+    for line in explain(config.output[1].rewrite, config.output[1].mask):
+        assert f"         {line}\n" in TRANSFORMS
+
+
+def test_the_limits_of_rules_are_those_in_force():
+    """A number in the text that is another in the code is worse than none."""
+    for said in (
+        f"{MOST_TOKENS} names", f"deeper than {MOST_NESTED}", f"{MOST_BYTES // 2**20} MiB when decoded",
+        f"first {DIGITS} hexadecimal", f"{SHORTEST_KEY} bytes at least", f"{RING_BYTES // 2**20} MiB, between",
+    ):  # fmt: skip
+        assert said in TRANSFORMS

@@ -1,8 +1,10 @@
 """Codings off and on again, and nothing that is not whole, or too much."""
 
 import gzip
+import sys
 import zlib
 
+import brotli
 import pytest
 import zstandard
 from hypothesis import given
@@ -10,11 +12,13 @@ from hypothesis import strategies as st
 
 from emit.codings import Undecodable, dechunk, decode, encode, rechunk
 
-CODINGS = ["gzip", "x-gzip", "deflate", "zstd"]
+CODINGS = ["gzip", "x-gzip", "deflate", "zstd", "br"]
 
 
 def packed(content: bytes, name: str) -> bytes:
     """Encode with the library, not with what is tested."""
+    if name == "br":
+        return brotli.compress(content)
     if name == "zstd":
         return zstandard.ZstdCompressor().compress(content)
     return zlib.compress(content) if name == "deflate" else gzip.compress(content)
@@ -96,3 +100,12 @@ def test_broken_chunks_are_refused(raw: bytes):
     """Also what comes behind the end: it would be put somewhere else."""
     with pytest.raises(Undecodable):
         dechunk(raw)
+
+
+def test_without_its_library_br_is_one_more_coding_that_is_not_known(monkeypatch: pytest.MonkeyPatch):
+    """It is an extra: what cannot be decoded is said to be so, and why."""
+    packed_ = brotli.compress(b"hello")
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    monkeypatch.setitem(sys.modules, "brotlicffi", None)
+    with pytest.raises(Undecodable, match="no library for br"):
+        decode(packed_, ("br",))
