@@ -8,12 +8,14 @@ import gzip
 import importlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of one body when it is decoded."""
+MOST_PLACES: Final = 1_000_000
+"""Places in one body where a rule applies: more would keep a worker busy for long, and take much memory."""
 MOST_CODINGS: Final = 3
 CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
 LINE_END: Final = re.compile(rb"\r?\n")
@@ -29,6 +31,20 @@ class Chunked:
     """What is left of a chunked body when its content is taken out: trailer fields, with the blank line."""
 
     trailers: bytes
+
+
+def spliced(text: bytes, parts: Iterable[tuple[int, int, bytes]], most: int = MOST_BYTES) -> bytes:
+    """Return a text with some spans exchanged, which are in order; raises Undecodable if that is too much."""
+    made = bytearray()
+    at = places = 0
+    for start, end, new in parts:
+        made += text[at:start]
+        made += new
+        at = end
+        places += 1
+        if places > MOST_PLACES or len(made) > most:
+            raise Undecodable("more than a body may have")
+    return bytes(made + text[at:]) if places else text
 
 
 def dechunk(raw: bytes) -> tuple[bytes, Chunked]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
+from emit.codings import MOST_PLACES
 from emit.head import Head
 from emit.target import change
 
@@ -18,6 +19,8 @@ NAME: Final = re.compile(rb';\s*name\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]+))',
 
 def change_form(content: bytes, said: bytes, names: Collection[bytes], make: Callable[[bytes], bytes]) -> bytes:
     """Replace the values of fields of these names; `said` is the value of Content-Type."""
+    if content.count(b"&") > MOST_PLACES or content.count(b"\n--") > MOST_PLACES:
+        raise ValueError("more than a form may have")
     if not said.lower().startswith(MULTIPART):
         return change(content, names, make)
     found = BOUNDARY.search(said)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from assemble.message import Message
-from emit.codings import Undecodable
+from emit.codings import Undecodable, spliced
 from emit.draft import Draft
 from emit.forms import MULTIPART, URLENCODED, change_form
 from emit.head import Head
 from emit.pointers import Pointers
-from emit.rewriting import judge, spliced
+from emit.rewriting import judge
 from emit.target import change
 from emit.transform import Transform
 from emit.verdicts import Verdicts

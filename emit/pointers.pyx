@@ -11,6 +11,8 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp
 
+from emit.codings import MOST_PLACES, Undecodable
+
 cdef enum:
     STATES = 64
     DEPTH = 512
@@ -139,6 +141,8 @@ cdef class Pointers:
         else:
             self.scalar()
         if pointer >= 0:
+            if len(self.found) >= MOST_PLACES:
+                raise Undecodable("more than a body may have")
             self.found.append((start, self.at, pointer))
         return 0
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from emit.codings import spliced
+
 PIECE: Final = re.compile(r"\\(?:(\d)|g<(\w+)>|(.?))", re.DOTALL)
 MEMORY_BYTES: Final = 8 * 1024 * 1024  # of the engine, for one pattern
 
@@ -21,16 +23,14 @@ class Replacement:
     template: str
 
     def __call__(self, value: bytes) -> bytes:
-        """Return a value with every match replaced."""
+        """Return a value with every match replaced; raises Undecodable if there are too many."""
         pattern, pieces = _ready(self.pattern, self.template)
-        found: list[bytes] = []
-        at = 0
-        for match in pattern.finditer(value):
-            begin, end = match.span()
-            found.append(value[at:begin])
-            found += [each if isinstance(each, bytes) else match.group(each) or b"" for each in pieces]
-            at = end
-        return b"".join([*found, value[at:]]) if found else value
+        return spliced(value, ((*match.span(), _expanded(match, pieces)) for match in pattern.finditer(value)))
+
+
+def _expanded(match: Any, pieces: list[bytes | int]) -> bytes:
+    """Return what takes the place of a match."""
+    return b"".join([each if isinstance(each, bytes) else match.group(each) or b"" for each in pieces])
 
 
 def check_pattern(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assemble.message import Message
-from emit.codings import Undecodable
+from emit.codings import Undecodable, spliced
 from emit.draft import Draft
 from emit.judge import Judge
 from emit.match import Matcher
@@ -95,6 +95,17 @@ class _Rule:
         if not draft.readable:
             self.undecoded += 1
             return message
+        try:
+            self.change_head(draft)
+            if draft.raw and (rule.body or rule.json):
+                self.change_body(draft)
+        except Undecodable:
+            self.undecoded += 1
+        return draft.finish()
+
+    def change_head(self, draft: Draft) -> None:
+        """Change target and fields."""
+        rule = self.rule
         if self.of_target:
             self.retarget(draft)
         if self.removed:
@@ -103,9 +114,6 @@ class _Rule:
             draft.head.change({name.lower().encode()}, replacement)
         for name, value in rule.set_headers:
             draft.head.set(name.encode(), value.encode())
-        if draft.raw and (rule.body or rule.json):
-            self.change_body(draft)
-        return draft.finish()
 
     def retarget(self, draft: Draft) -> None:
         """Change path and query of a request that has them."""
@@ -124,34 +132,22 @@ class _Rule:
 
     def change_body(self, draft: Draft) -> None:
         """Change a body that can be looked into."""
-        try:
-            content = draft.content
-        except Undecodable:
-            self.undecoded += 1
-            return
+        content = draft.content
         if self.rule.body is not None:
             content = self.rule.body(content)
         if self.values:
-            content = self.exchange(content)
+            content = self.exchange(content, draft.content_type)
         draft.replace(content)
 
-    def exchange(self, content: bytes) -> bytes:
+    def exchange(self, content: bytes, kind: bytes) -> bytes:
         """Exchange values in a JSON text; any other stays as it is."""
         try:
             spans = self.pointers.find(content)
-        except ValueError:
+        except ValueError as error:
+            if kind.endswith(b"json"):
+                raise Undecodable(f"it is said to be JSON: {error}") from error
             return content
         return spliced(content, [(start, end, self.values[number]) for start, end, number in spans])
-
-
-def spliced(text: bytes, parts: list[tuple[int, int, bytes]]) -> bytes:
-    """Return a text with some spans exchanged, which are in order."""
-    pieces = []
-    at = 0
-    for start, end, new in parts:
-        pieces += [text[at:start], new]
-        at = end
-    return b"".join([*pieces, text[at:]])
 
 
 def as_json(value: Any) -> str:

@@ -45,12 +45,21 @@ def encoded(value: bytes) -> bytes:
 
 
 def change(query: bytes, names: Collection[bytes], make: Callable[[bytes], bytes]) -> bytes:
-    """Replace the value of each parameter of these names by what is made of it, decoded."""
+    """Replace the value of each parameter of these names by what is made of it, decoded.
+
+    A value ends at the next `&`.  Some readers take `;` for one, so a name may also stand behind that.
+    """
     pairs = query.split(b"&")
     for at, pair in enumerate(pairs):
-        name, equals, value = pair.partition(b"=")
-        if equals and decoded(name) in names:
-            pairs[at] = name + equals + encoded(make(decoded(value)))
+        if b"=" not in pair:
+            continue
+        parts = pair.split(b";") if b";" in pair else [pair]
+        for number, part in enumerate(parts):
+            name, equals, _value = part.partition(b"=")
+            if equals and decoded(name) in names:
+                before = b";".join([*parts[:number], name]) + b"="
+                pairs[at] = before + encoded(make(decoded(pair[len(before) :])))
+                break
     return b"&".join(pairs)
 
 

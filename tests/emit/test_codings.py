@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emit.codings import Undecodable, dechunk, decode, encode, rechunk
+from emit.codings import Undecodable, dechunk, decode, encode, rechunk, spliced
 
 CODINGS = ["gzip", "x-gzip", "deflate", "zstd", "br"]
 
@@ -109,3 +109,14 @@ def test_without_its_library_br_is_one_more_coding_that_is_not_known(monkeypatch
     monkeypatch.setitem(sys.modules, "brotlicffi", None)
     with pytest.raises(Undecodable, match="no library for br"):
         decode(packed_, ("br",))
+
+
+def test_spans_are_exchanged_up_to_what_a_body_may_have():
+    """Whatever a rule puts there, and however often."""
+    assert spliced(b"abcdef", [(1, 2, b"XX"), (4, 6, b"")]) == b"aXXcd"
+    same = b"abc"
+    assert spliced(same, []) is same
+    with pytest.raises(Undecodable):
+        spliced(b"abc", [(0, 0, b"x" * 50), (1, 1, b"x" * 51)], 100)
+    with pytest.raises(Undecodable):
+        spliced(b"", ((0, 0, b"") for _ in range(1_000_001)))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emit.replacing import Replacement
-from emit.rewriting import RewriteRule, RewriteSpec, as_json, spliced
-from tests.emit.builders import request, response
+from emit.rewriting import RewriteRule, RewriteSpec, as_json
+from tests.emit.builders import messages, request, response
 from tests.emit.wires import PACK, message, post, read
 
 
@@ -146,10 +146,36 @@ def test_rules_are_applied_in_their_order_and_where_they_say():
     assert fields == [{b"X: b"}, set(), {b"X: b"}, set(), {b"X: b", b"Y: c"}, set()]
 
 
+@given(messages())
+def test_any_message_comes_out_as_one_message(made: Any):
+    """Whatever was on the wire: nothing raises, and the id and the addresses are the same."""
+    rule = RewriteRule(
+        path=Replacement("[a-z]", "x"),
+        query=Replacement("$", "&q"),
+        set_parameters=(("a", "b"),),
+        replace_headers=(("Host", Replacement("s", "")),),
+        set_headers=(("Server", "1"),),
+        body=Replacement(".", "yy"),
+        json=(("/*", "1"),),
+    )
+    changed = rewrite(made, rule)
+    assert (changed.id, changed.src, changed.kind) == (made.id, made.src, made.kind)
+
+
 def test_values_that_json_does_not_have_are_refused():
     """TOML has dates and infinity."""
     assert as_json({"a": [1, True, "ü"]}) == '{"a": [1, true, "ü"]}'
     for value in (float("inf"), b"x", object()):
         with pytest.raises(ValueError, match="JSON has no such value"):
             as_json(value)
-    assert spliced(b"abcdef", [(1, 2, b"XX"), (4, 6, b"")]) == b"aXXcd"
+
+
+def test_too_many_matches_are_too_many():
+    """A body of nothing else would keep a worker busy, or fill its memory."""
+    step = RewriteSpec((RewriteRule(body=Replacement("a", "b" * 100)),)).make()
+    made = post(b"a" * 1_100_000)
+    assert step.apply(made, 0.0) == (made,)
+    made = post(b'{"a": ' * 3)
+    step = RewriteSpec((RewriteRule(json=(("/a", "1"),), set_headers=(("X", "1"),)),)).make()
+    assert b"\r\nX: 1\r\n" in (step.apply(made, 0.0) or [])[0].payload
+    assert step.take_counts() == {"undecoded": 1}

@@ -42,6 +42,9 @@ def test_names_are_compared_decoded_and_the_rest_stays_as_written():
     changed = change(query, {b"token"}, lambda value: (seen.append(value), b"* &")[1])
     assert changed == b"a=1&%74oken=*%20%26&token&token=*%20%26&to+ken=z&&TOKEN=q"
     assert seen == [b"s x", b""]
+    assert change(b"a=1;token=s;x&b;token=s&token=s;a=t;token", {b"token"}, lambda _value: b"*") == (
+        b"a=1;token=*&b;token=*&token=*"
+    )
 
 
 @given(pairs, st.dictionaries(st.sampled_from(["a", "ü c", "new"]), texts, max_size=3), st.sets(st.sampled_from("ab")))

@@ -13,9 +13,12 @@ from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.file import FileOutput
+from emit.masking import MaskRule, MaskSpec
 from emit.null import NullOutput
 from emit.output import Output
 from emit.records import OUTCOMES, OutputSpec, worker_counters
+from emit.replacing import Replacement
+from emit.rewriting import RewriteRule, RewriteSpec
 from emit.succession import Ended, Flag
 from emit.transform import Transform
 from emit.transformed import RING_BYTES, TransformedOutput
@@ -292,6 +295,17 @@ def test_large_messages_pass_in_parts(tmp_path: Path):
     bench.finish()
     assert read_lines(path.read_bytes()) == [as_line(each.replace(payload=each.payload + b"!")) for each in made]
     assert (bench.taken, bench.closes()) == (3, True)
+
+
+def test_what_steps_count_is_counted():
+    """Bodies that a rule could not look into are told of at the end of the run."""
+    bench = Bench(
+        RewriteSpec((RewriteRule(body=Replacement("a", "b")),)), MaskSpec((MaskRule(json=("/a",)),)), kind=NullOutput
+    )
+    bench.put(response(1, b"{", complete=False, missing=5), response(2, b"a"))
+    bench.finish()
+    assert (bench.counters["output0_undecoded"], bench.counters["output0_withheld"]) == (1, 1)
+    assert (bench.counts["delivered"], bench.closes()) == (2, True)
 
 
 def test_a_step_holds_every_message_it_is_said_to():

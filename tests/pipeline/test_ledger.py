@@ -50,7 +50,7 @@ def test_one_too_many_anywhere_in_the_assembler_opens_it(name):
     assert not ledger.build(replace(RUN, assemble=ASSEMBLE | {name: ASSEMBLE[name] + 1})).closed
 
 
-@pytest.mark.parametrize("name", ["messages_taken", *(f"output1_{outcome}" for outcome in OUTCOMES)])
+@pytest.mark.parametrize("name", ["messages_taken", "output1_added", *(f"output1_{outcome}" for outcome in OUTCOMES)])
 def test_one_too_many_anywhere_in_a_worker_opens_it(name):
     """Each output is an equation of its own."""
     assert not ledger.build(replace(RUN, workers=(WORKER, WORKER | {name: WORKER[name] + 1}))).closed
@@ -96,6 +96,20 @@ def test_messages_that_an_output_did_not_take_are_losses_that_close():
     assert built.losses == {
         "messages dropped at output 1: file o.jsonl": 1,
         "messages undelivered at output 1: file o.jsonl": 2,
+    }
+
+
+def test_what_steps_add_and_take_away_closes():
+    """Messages taken and added are in one place each, and other outputs know nothing of it."""
+    worker = WORKER | {
+        "output1_delivered": 9, "output1_added": 3, "output1_removed": 4, "output1_undecoded": 2, "output1_withheld": 1,
+    }  # fmt: skip
+    built = ledger.build(replace(RUN, workers=(WORKER, worker)))
+    assert built.closed
+    assert [each.left for each in built.equations[-2:]] == [20, 23]
+    assert built.losses == {
+        "bodies that rules could not change at output 1: file o.jsonl": 2,
+        "bodies left out by masks at output 1: file o.jsonl": 1,
     }
 
 
