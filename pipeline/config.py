@@ -294,7 +294,9 @@ class AnyOutput(Table):
         default=(), description="rules that change messages, as docs/transforms.md says, each under [[output.rewrite]]"
     )
     python: Function | None = Field(
-        default=None, description="a function that each message goes through", examples=["hooks:mask"]
+        default=None,
+        description="a Python function that each message goes through, as docs/hooks.md says",
+        examples=["hooks:mask"],
     )
     middleware: Command | None = Field(
         default=None,

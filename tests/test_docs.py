@@ -5,24 +5,29 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from assemble.patterns import PATTERNS
 from assemble.tally import ASSEMBLE_COUNTERS
+from emit import middleware, summary
 from emit.codings import MOST_BYTES
+from emit.gorlines import LEAST_LINE
 from emit.masking import DIGITS
+from emit.middleware import MiddlewareSpec
 from emit.pointers import MOST_DEPTH as MOST_NESTED
 from emit.pointers import MOST_TOKENS
-from emit import summary
+from emit.program import SAID_CHARACTERS, SAID_LINES, SAID_S
 from emit.regex import SUBJECT_BYTES
 from emit.tokens import MOST_CHARACTERS
 from emit.transformed import RING_BYTES
 from emit.verdicts import REMEMBERED
 from emit.where import FIELDS, MOST_COMPARISONS, MOST_DEPTH, NAMED, OPERATORS, parse
 from pipeline.ledger import LOSSES
-from pipeline.settings import build
 from pipeline.rules import SHORTEST_KEY, Mask, Rewrite, explain
+from pipeline.settings import build
 from pipeline.settings import parse as parse_config
+from tests.emit.builders import request, response
+from tests.emit.programs import driven, python
 
 ROOT: Final = Path(__file__).parents[1]
 TEXT: Final = (ROOT / "docs" / "assembly.md").read_text(encoding="utf-8")
@@ -55,6 +60,7 @@ def test_every_counter_that_the_rules_name_exists():
 
 
 FILTERS: Final = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")
+HOOKS: Final = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
 
 
 def test_every_field_and_operator_of_filters_has_its_row():
@@ -150,3 +156,34 @@ def test_the_limits_of_rules_are_those_in_force():
         f"first {DIGITS} hexadecimal", f"{SHORTEST_KEY} bytes at least", f"{RING_BYTES // 2**20} MiB, between",
     ):  # fmt: skip
         assert said in TRANSFORMS
+
+
+def test_the_function_and_the_program_that_are_shown_work(tmp_path):
+    """People begin with one of them."""
+    function, program = re.findall(r"```python\n(.+?)```", HOOKS, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(function, names)
+    assert names["mask"](request(1, method="DELETE")) is None
+    assert names["mask"](request(1, b"card=4111111111111111")).payload.endswith(b"card=4111********1111")
+    with driven(python(tmp_path, program)) as driver:
+        driver.give([request(1), response(1)])
+        (found,) = driver.finish()
+    assert found.payload == request(1).payload.replace(b"\r\n\r\n", b"\r\nX-Mirrored: yes\r\n\r\n")
+
+
+def test_the_limits_of_programs_are_those_that_are_stated():
+    """A limit that nobody knows is a surprise."""
+    defaults = MiddlewareSpec((), "")
+    for text in (
+        f"{middleware.GRACE_S:g} seconds after the program has read it, or after {middleware.MOST_BYTES >> 20} MiB or "
+        f"{middleware.MOST_INSIDE:,} messages",
+        f"neither reads nor writes for {defaults.stuck_s:g} seconds",
+        f"not be silent for {defaults.quiet_s:g} seconds",
+        f"after {middleware.RESTART_S:g} seconds, then {2 * middleware.RESTART_S:g}, and so on up to "
+        f"{middleware.LONGEST_RESTART_S:g}",
+        f"given up at {LEAST_LINE >> 20} MiB, or at twice the longest line",
+        f"up to {SAID_CHARACTERS} characters of each and {SAID_LINES} lines in ten seconds",
+    ):
+        assert text in HOOKS
+    assert (middleware.MOST_DEATHS, "After six deaths in a row" in " ".join(HOOKS.split())) == (5, True)
+    assert (middleware.AHEAD_BYTES, middleware.END_S, middleware.MOST_GIVEN, SAID_S) == (1 << 20, 60, 2, 10)
