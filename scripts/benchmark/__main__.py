@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.benchmark import charts, costs, flame, latency, live, memory, ratios, results, soak, startup
+from scripts.benchmark import charts, costs, flame, latency, live, memory, ratios, replay, results, soak, startup
 from scripts.benchmark.paths import FOLDER, PATHS, Note
 from scripts.benchmark.recording import capture
 from scripts.benchmark.results import Row
@@ -26,6 +26,7 @@ PARTS: Final = {
     "latency": "Arrival less event time at 10,000 messages/s, and at rest",
     "scale": "Lanes: CPU time of all processes",
     "live": "Live, beside the service that is mirrored, on the same cores",
+    "replay": "Replay of a recording to nginx, beside wrk on the same connections",
     "soak": "Live, at a steady rate for a long time",
 }
 TITLES: Final = {**PARTS, "cpu": "CPU time of each process of the sending side over the long recording"}
@@ -79,6 +80,7 @@ class Bench:
             "latency": lambda: latency.measure(self.quick, self.raw),
             "scale": lambda: costs.lanes(self.quick, self.raw),
             "live": lambda: live.measure(self.quick, self.raw),
+            "replay": lambda: replay.measure(self.quick, self.raw),
             "soak": lambda: soak.measure(self.soak_s, self.raw),
         }
         return parts[name]()
