@@ -5,11 +5,8 @@ however it ends, so that the assemblers finish; SIGTERM ends the reading, and wh
 written.
 """
 
-import os
 import signal
 from dataclasses import dataclass, field
-from multiprocessing import reduction
-from typing import Any
 
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
@@ -19,33 +16,8 @@ from capture.outlets import LanesOutlet, Outlet, RingOutlet
 from capture.ring import Producer, Ring
 from capture.route import Route
 from capture.sources import BATCH_BYTES, BATCH_FRAMES, FrameSource
-from capture.streams import Stop
+from capture.streams import StandardInput, Stop
 from capture.taps import LivePlan
-
-
-class StandardInput:
-    """A copy of our standard input, -1 if closed; travels to a spawned child, whose own is empty."""
-
-    def __init__(self, fd: int = 0) -> None:
-        try:
-            self.fd = os.dup(fd)
-        except OSError:
-            self.fd = -1
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (reduction.DupFd(self.fd) if self.fd >= 0 else None,)
-
-
-def _attach(travelled: Any) -> StandardInput:
-    attached = StandardInput(-1)
-    if travelled is not None:
-        attached.fd = travelled.detach()
-    return attached
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import select
 import stat
 import zlib
 from collections.abc import Callable
+from multiprocessing import reduction
 from typing import Any, Final, Protocol
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -45,6 +46,31 @@ class Stop:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+class StandardInput:
+    """A copy of our standard input, -1 if closed; travels to a spawned child, whose own is empty."""
+
+    def __init__(self, fd: int = 0) -> None:
+        try:
+            self.fd = os.dup(fd)
+        except OSError:
+            self.fd = -1
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach, (reduction.DupFd(self.fd) if self.fd >= 0 else None,)
+
+
+def _attach(travelled: Any) -> StandardInput:
+    attached = StandardInput(-1)
+    if travelled is not None:
+        attached.fd = travelled.detach()
+    return attached
 
 
 class Stream(Protocol):

@@ -110,3 +110,12 @@ def split(const uint8_t[::1] body not None):
             refused += 1
         at += length
     return found, refused
+
+
+def hash_record(const uint8_t[::1] record not None):
+    """Return (hash of its flow, first_ns, last_ns) of a record as in a message ring."""
+    cdef MessageHeader header
+    if record.shape[0] < MESSAGE_HEADER_BYTES:
+        raise ValueError("a record that is shorter than its header")
+    memcpy(&header, &record[0], MESSAGE_HEADER_BYTES)
+    return hash_flow(&header), header.first_ns, header.last_ns

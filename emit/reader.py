@@ -1,8 +1,8 @@
-"""The reader process: takes messages from recordings, merged by time, and writes them to message rings.
+"""The reader process: takes messages from files, merged by time, and writes them to message rings.
 
-In: recordings.  Out: ring records; the ring is chosen by the flow.  Invariant: a message is in a ring as a whole or not
-at all, and everything that was read has its counter.  While a ring is full, nothing is read: memory is bounded by one
-block and one message for each file.
+In: recordings, JSON Lines, .gor, HAR.  Out: ring records; the ring is chosen by the flow.  Invariant: a message is in a
+ring as a whole or not at all, and everything that was read has its counter.  While a ring is full, nothing is read:
+memory is bounded by one block and one message for each file that is open.
 """
 
 import signal
@@ -12,9 +12,11 @@ from assemble.records import MESSAGE_HEADER, PART_BYTES
 from capture.child import run_child
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer
+from capture.streams import Stop
 from emit.joining import AT_PARTS, Whole
-from emit.recording import Entry, Reader, losses, merged
+from emit.merging import FOREVER, Merge
 from emit.records import ReaderSpec
+from emit.source import Entry
 
 BOOK_EVERY: Final = 1000  # messages
 PARTS_PER_RING: Final = 4  # that fit at a time, so that writing and reading overlap
@@ -26,7 +28,7 @@ def main(spec: ReaderSpec) -> None:
 
 
 class Feed:
-    """Some recordings and the rings that they go to."""
+    """Some files and the rings that they go to."""
 
     def __init__(self, spec: ReaderSpec) -> None:
         self.counters = spec.counters
@@ -34,43 +36,47 @@ class Feed:
         smallest = min(ring.largest for ring in spec.outputs) - MESSAGE_HEADER.size
         self.part_bytes = min(PART_BYTES, max(24, smallest // PARTS_PER_RING // 24 * 24))
         self.spec = spec
-        self.readers: list[Reader] = []
+        self.merge: Merge | None = None
         self.messages = self.message_bytes = self.further_parts = 0
         self.stop = False
+        self.waking = Stop()  # whoever waits for a pipe
 
     def run(self) -> None:
-        """Open all recordings, then read them, and close the rings."""
+        """Look at all files, then read them, and close the rings."""
         signal.signal(signal.SIGTERM, lambda _number, _frame: self.note_stop())
         try:
-            for path in self.spec.paths:
-                self.readers.append(Reader(path, most_message_bytes=self.spec.message_bytes))
-            self.counters.set("bytes_total", sum(reader.size for reader in self.readers))
+            selection, stdin = self.spec.selection, self.spec.stdin
+            self.merge = Merge(self.spec.paths, selection, self.waking, -1 if stdin is None else stdin.fd)
+            rounds = 0 if selection.loop == FOREVER else selection.loop  # without end there is no share to tell
+            self.counters.set("bytes_total", self.merge.bytes_total * rounds)
             self.spec.events.tell("ready")
-            self.feed()
+            self.feed(self.merge)
         finally:
             for producer in self.producers:
                 producer.close()
-            for reader in self.readers:
-                reader.close()
+            if self.merge is not None:
+                self.merge.close()
+            self.waking.close()
 
     def note_stop(self) -> None:
         """Note that the end is wanted; the loop acts on it."""
         self.stop = True
+        self.waking.set()
 
-    def feed(self) -> None:
+    def feed(self, merge: Merge) -> None:
         """Write messages until there are no more, or the end is wanted."""
         ended = False
         try:
-            for entry in merged(self.readers):
+            for entry in merge.entries():
                 if self.stop or not self.put(entry):
                     return
                 if self.messages % BOOK_EVERY == 0:
-                    self.book()
-            ended = True
+                    self.book(merge)
+            ended = not self.stop
         finally:
-            self.book()
+            self.book(merge)
             if ended:  # so much was read: the ledger compares it with what became of it
-                self.counters.set("records", sum(reader.records for reader in self.readers))
+                self.counters.set("records", merge.counts["records"])
 
     def put(self, entry: Entry) -> bool:
         """Write one message to its ring, waiting for room; False if it was not begun because the end is wanted."""
@@ -101,12 +107,11 @@ class Feed:
             producer.wait_room(len(record))
         return True
 
-    def book(self) -> None:
+    def book(self, merge: Merge) -> None:
         """Show what was done so far."""
-        lost = losses(self.readers)
-        counts = lost | {
-            "bytes_read": sum(reader.position for reader in self.readers),
-            "records": self.messages + self.further_parts + lost["records_refused"],
+        counts = merge.counts
+        counts |= {
+            "records": self.messages + self.further_parts + counts["records_refused"],
             "records_joined": self.further_parts,
             "messages": self.messages,
             "message_bytes": self.message_bytes,

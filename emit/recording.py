@@ -6,13 +6,11 @@ reader cannot hand on is counted.
 """
 
 import fcntl
-import heapq
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import IO, Self
 
 from assemble.records import MESSAGE_HEADER, PART_BYTES
 from capture.errors import DeliveryError, MalformedTraffic, SourceError
@@ -20,7 +18,6 @@ from emit.blocks import (
     BLOCK_BYTES,
     BLOCK_HEADER,
     FILE_HEADER,
-    FILE_MAGIC,
     RECORD_LENGTH,
     VERSION,
     Compression,
@@ -32,26 +29,17 @@ from emit.blocks import (
     unseal,
 )
 from emit.packing import split
+from emit.parts import Parts
+from emit.source import LONGEST_MESSAGE, Entry, Source, at_once, cannot_read
 from emit.tail import Tail
 
-AT_ID, AT_FIRST_NS, AT_LAST_NS, AT_KIND, AT_TOTAL, AT_OFFSET, AT_PART, AT_PARTS = 0, 1, 2, 7, 15, 17, 18, 19
+AT_FIRST_NS, AT_LAST_NS, AT_TOTAL, AT_OFFSET, AT_PART, AT_PARTS = 1, 2, 15, 17, 18, 19
 """Places in MESSAGE_HEADER."""
-MOST_SAID: Final = 8  # faults of one file that are told in words; all are counted
 
 log = logging.getLogger(__name__)
 
 
-class Entry(NamedTuple):
-    """One message of a recording; sorts by the time at which it was whole."""
-
-    last_ns: int
-    first_ns: int
-    flow: int  # hash of its flow: the same for both directions
-    parts: int  # records that it was stored in
-    record: bytes
-
-
-class Reader:
+class Reader(Source):
     """The messages of one recording, in the order in which they were written.
 
     `start_ns` and `end_ns` are about `first_ns`, half-open; blocks outside are stepped over.  A file that is being
@@ -63,24 +51,18 @@ class Reader:
         path: str,
         start_ns: int | None = None,
         end_ns: int | None = None,
-        most_message_bytes: int = 128 * 1024 * 1024,
+        most_message_bytes: int = LONGEST_MESSAGE,
+        file: IO[bytes] | None = None,
     ) -> None:
-        self.path = path
-        self.start_ns = start_ns
-        self.end_ns = end_ns
-        self.most_message_bytes = most_message_bytes
-        self.position = 0  # in the file, of what is read
-        self.records = self.joined = self.refused = 0  # refused: no message, or part of one that is not whole
-        self.lost_bytes = 0  # in no block that can be read
-        self.cut_at: int | None = None  # where the file ends in something that is not whole
-        self.said = 0
-        self.fields: list[int] = []  # of the header of a message in parts that is under way
-        self.body = bytearray()
-        self.parts = 0  # of it
-        try:
-            self.file = open(path, "rb", opener=at_once)  # noqa: SIM115  # closed by `close`
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        super().__init__(path, start_ns, end_ns, most_message_bytes)
+        self.whole = Parts(most_message_bytes)
+        if file is not None:
+            self.file = file
+        else:
+            try:
+                self.file = open(path, "rb", opener=at_once)  # noqa: SIM115  # closed by `close`
+            except OSError as error:
+                raise cannot_read(path, error) from error
         try:
             self.size = self.read_size()
             self.key = self.read_head()
@@ -113,11 +95,7 @@ class Reader:
             self.file.seek(at)
             return self.file.read(size)
         except OSError as error:
-            raise SourceError(f"{self.path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield each message as one record; `assemble.message.read_message` makes an object of it."""
-        return (entry.record for entry in self.entries())
+            raise cannot_read(self.path, error) from error
 
     def entries(self) -> Iterator[Entry]:
         """Yield each message with what is needed to merge and to share out."""
@@ -128,12 +106,6 @@ class Reader:
             elif span.block is not None and self.wanted(span.block.first_ns, span.block.last_ns):
                 yield from self.block(span)
         self.give_up()
-
-    def wanted(self, earliest_ns: int, latest_ns: int) -> bool:
-        """Whether something between two times, both included, may be wanted."""
-        return (self.end_ns is None or earliest_ns < self.end_ns) and (
-            self.start_ns is None or latest_ns >= self.start_ns
-        )
 
     def block(self, span: Span) -> Iterator[Entry]:
         """Yield the messages that end in a block."""
@@ -159,50 +131,25 @@ class Reader:
                 if whole is not None:
                     yield Entry(last_ns, first_ns, flow, parts, whole)
                 continue
-            if self.parts:
-                self.give_up()
+            self.give_up()
             yield Entry(last_ns, first_ns, flow, 1, record)
 
     def join(self, record: bytes) -> bytes | None:
         """Take a part, and return the message if it is whole now."""
-        fields = list(MESSAGE_HEADER.unpack_from(record))
-        if fields[AT_PART] == 0:
-            self.give_up()
-            if fields[AT_TOTAL] <= self.most_message_bytes:
-                self.fields = fields
-            else:
-                self.say(f"a message of {fields[AT_TOTAL]} bytes is longer than {self.most_message_bytes}")
-        if not self.follows(fields):
-            self.give_up()
-            self.refused += 1
-            return None
-        self.body += memoryview(record)[MESSAGE_HEADER.size :]
-        self.parts += 1
-        if self.parts < fields[AT_PARTS]:
-            return None
-        self.joined += self.parts - 1
-        head = [*self.fields]
-        head[AT_OFFSET], head[AT_PART], head[AT_PARTS] = 0, 0, 1
-        whole = MESSAGE_HEADER.pack(*head) + self.body
-        self.parts = 0
-        self.give_up()
-        return whole
-
-    def follows(self, fields: list[int]) -> bool:
-        """Whether a part is the next of the message under way."""
-        same = (AT_ID, AT_KIND, AT_TOTAL, AT_PARTS)
-        return (
-            bool(self.fields)
-            and (fields[AT_PART], fields[AT_OFFSET]) == (self.parts, len(self.body))
-            and all(fields[at] == self.fields[at] for at in same)
-        )
+        before = self.whole.refused
+        message = self.whole.add(record)
+        self.refused += self.whole.refused - before
+        if self.whole.why:
+            self.say(self.whole.why)
+        if message is not None:
+            self.joined += self.whole.count - 1
+        return message
 
     def give_up(self) -> None:
         """Forget the message under way; if parts of it have come, its others did not."""
-        if self.parts:
-            self.refused += self.parts
-            self.say(f"a message of which {self.parts} of {self.fields[AT_PARTS]} parts were written is lost")
-        self.parts, self.fields, self.body = 0, [], bytearray()
+        self.refused += self.whole.give_up()
+        if self.whole.why:
+            self.say(self.whole.why)
 
     def lose(self, span: Span) -> None:
         """Account for bytes that are in no block."""
@@ -214,46 +161,9 @@ class Reader:
         else:
             self.say(f"{size} bytes at byte {span.at} are damaged")
 
-    def say(self, text: str) -> None:
-        """Tell of a fault, unless there were many."""
-        self.said += 1
-        if self.said <= MOST_SAID:
-            log.warning("%s: %s%s", self.path, text, "; more is only counted" if self.said == MOST_SAID else "")
-
     def close(self) -> None:
         """Give the file back."""
         self.file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _type: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
-        self.close()
-
-
-def merged(readers: Sequence[Reader]) -> Iterator[Entry]:
-    """Yield the messages of several recordings, by the time at which they were whole."""
-    if len(readers) == 1:
-        return readers[0].entries()
-    return heapq.merge(*(reader.entries() for reader in readers), key=itemgetter(0))
-
-
-def losses(readers: Sequence[Reader]) -> dict[str, int]:
-    """Return what of recordings could not be handed on, by the names of the reader's counters."""
-    return {
-        "records_refused": sum(reader.refused for reader in readers),
-        "recordings_cut": sum(reader.cut_at is not None for reader in readers),
-        "recording_bytes_lost": sum(reader.lost_bytes for reader in readers),
-    }
-
-
-def is_recording(path: str) -> bool:
-    """Tell whether a file begins as a recording does; what cannot be opened does not."""
-    try:
-        with open(path, "rb", opener=at_once) as file:
-            return file.seekable() and file.read(len(FILE_MAGIC)) == FILE_MAGIC
-    except OSError:
-        return False
 
 
 class Writer:
@@ -348,8 +258,3 @@ def said_cut(path: str, cut_bytes: int) -> None:
     """Say that a broken end was cut off, if it was."""
     if cut_bytes:
         log.warning("%s ended in %d bytes that were no whole block, of a writer that was killed: cut", path, cut_bytes)
-
-
-def at_once(path: str, flags: int) -> int:
-    """Open without waiting for whoever is at the other end of what is no file."""
-    return os.open(path, flags | os.O_NONBLOCK)

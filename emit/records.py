@@ -11,6 +11,8 @@ from typing import Final, Literal
 from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
+from capture.streams import StandardInput
+from emit.merging import Selection
 from emit.pace import Pace
 from emit.succession import Ended, Flag
 from emit.summary import Summary
@@ -75,10 +77,10 @@ RECEIVER_COUNTERS: Final = (
 )
 
 READER_COUNTERS: Final = (
-    "bytes_total",  # of all recordings, as long as they were when they were opened
+    "bytes_total",  # of all files, as long as they were when they were opened, as often as they are read; 0: unknown
     "bytes_read",
-    "recordings_cut",  # that end in something that is not whole
-    "recording_bytes_lost",  # in no block that can be read
+    "recordings_cut",  # files that end in something that is not whole
+    "recording_bytes_lost",  # of files, in nothing that can be read
     "records",  # read; a message in several parts has several
     "records_refused",  # not a message of ours, longer than allowed, or a part whose message never became whole
     "records_joined",  # second and further parts of messages that became whole
@@ -234,4 +236,5 @@ class ReaderSpec:
     counters: Counters = field(repr=False)
     outputs: tuple[Ring, ...] = field(repr=False)
     paths: tuple[str, ...]
-    message_bytes: int = 128 * 1024 * 1024  # of one message
+    selection: Selection = field(default_factory=Selection)
+    stdin: StandardInput | None = field(default=None, repr=False)  # where it is one of the paths

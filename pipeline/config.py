@@ -17,13 +17,14 @@ from emit.records import WHOLE_SAMPLE
 from emit.sampling import parse_by
 from pipeline.rules import Mask, Rewrite, Where, check_rules
 from pipeline.table import CombinationError, SomeText, Table, as_tuple
-from pipeline.values import read_address, read_duration_s, read_percent, read_size_bytes, read_url
+from pipeline.values import read_address, read_duration_s, read_moment, read_percent, read_size_bytes, read_url
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
 MOST_LANES: Final = 64
 SLOWEST: Final = 0.1
 FASTEST: Final = 1000
+MOST_ROUNDS: Final = 1_000_000
 LONGEST_SNAP: Final = 262_144
 LARGEST_FRAME: Final = LONGEST_SNAP + 64  # and the frame's entry in the ring
 
@@ -117,6 +118,13 @@ def _check_speed(value: object) -> object:
     return value
 
 
+def _check_loop(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_ROUNDS
+    if not whole and value != "forever":
+        raise ValueError(f'write a whole number from 1 to {MOST_ROUNDS}, or "forever"')
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(read_duration_s)]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(read_size_bytes)]
@@ -127,6 +135,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
 Method = Annotated[str, AfterValidator(_check_method)]
+Moment = Annotated[tuple[int, bool], BeforeValidator(read_moment), Field(strict=False)]  # ns; after the first message?
+Loop = Annotated[int | Literal["forever"], BeforeValidator(_check_loop)]
 Network = Annotated[str, AfterValidator(_check_network)]
 Interface = Annotated[SomeText, AfterValidator(_check_interface)]
 Speed = Annotated[float | Literal["max"], BeforeValidator(_check_speed)]
@@ -212,11 +222,29 @@ class TcpInput(Table):
 
 
 class FileInput(Table):
-    """Recordings, as a file output writes them."""
+    """Files of messages: recordings, JSON Lines, GoReplay's .gor, HAR; plain or compressed with gzip or zstd."""
 
-    type: Literal["file"] = Field(description="read recordings")
+    type: Literal["file"] = Field(description="read files of messages")
     path: Annotated[tuple[SomeText, ...], BeforeValidator(as_tuple), Field(min_length=1, strict=False)] = Field(
-        description="a path, a glob, or a list of them; several are merged by time", examples=["messages.rec"]
+        description='a path, a glob, a list of them, or "-" for standard input; several are merged by time',
+        examples=["messages.rec"],
+    )
+    format: Literal["auto", "recording", "jsonl", "gor", "har"] = Field(
+        default="auto", description="auto: by what each file begins with"
+    )
+    start: Moment | None = Field(
+        default=None,
+        description='messages from then on: a time with a zone, seconds since 1970, or "+10m" after the first message',
+        examples=["2026-01-31T12:00:00Z"],
+    )
+    end: Moment | None = Field(
+        default=None, description="messages before then; written like `start`", examples=["+10m"]
+    )
+    loop: Loop = Field(default=1, description='how often all is read, times going on from round to round; or "forever"')
+    longest_gap: SomeSeconds | None = Field(
+        default=None,
+        description="longer times without a message are shortened to that, and what follows moves",
+        examples=["10s"],
     )
     max_message: Annotated[Size, Field(ge=2**20, lt=2**32)] = Field(
         default=128 * 2**20, description="longest message taken; longer ones are refused, and counted"

@@ -27,7 +27,7 @@ from pipeline.config import (
 )
 from pipeline.lanes import lanes
 from pipeline.trust import check_trust
-from pipeline.values import read_address, write_address, write_duration, write_size
+from pipeline.values import read_address, write_address, write_duration, write_moment, write_size
 
 LOOPBACK = ("127.", "::1", "localhost")
 
@@ -40,7 +40,7 @@ def explain(config: Config) -> Iterator[str]:
     if isinstance(config.input, TcpInput):
         yield from _tcp_input(config.input)
     elif isinstance(config.input, FileInput):
-        yield _file_input(config.input)
+        yield from _file_input(config.input)
     elif isinstance(config.input, LiveInput):
         yield from _live_input(config, config.input)
         yield from _assembly(config, config.input)
@@ -73,8 +73,17 @@ def _files(paths: Sequence[str]) -> str:
     return f"{named}{several}{f', {write_size(size)}' if size else ''}"
 
 
-def _file_input(source: FileInput) -> str:
-    return f"input    messages recorded in {_files(expand(source.path))}; up to {write_size(source.max_message)} each"
+def _file_input(source: FileInput) -> Iterator[str]:
+    what = "" if source.format == "auto" else f", as {source.format}"
+    files = _files(expand(source.path))
+    yield f"input    messages recorded in {files}{what}; up to {write_size(source.max_message)} each"
+    wanted = [f"{word} {write_moment(each)}" for word, each in (("from", source.start), ("before", source.end)) if each]
+    if source.loop != 1:
+        wanted.append("again and again" if source.loop == "forever" else f"{source.loop} times")
+    if source.longest_gap is not None:
+        wanted.append(f"no longer than {write_duration(source.longest_gap)} without a message")
+    if wanted:
+        yield f"         {', '.join(wanted)}"
 
 
 def _live_input(config: Config, source: LiveInput) -> Iterator[str]:

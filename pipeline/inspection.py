@@ -1,7 +1,7 @@
-"""`pipeline inspect`: messages, flows and ledger of a capture or a recording: no process is started.
+"""`pipeline inspect`: messages, flows and ledger of a capture or a file of messages: no process is started.
 
-In: a capture file or a recording.  Out: text or JSON Lines on the stream given; beside JSON, the ledger is on the
-terminal.
+In: capture files, or recordings, JSON Lines, .gor, HAR.  Out: text or JSON Lines on the stream given; beside JSON, the
+ledger is on the terminal.
 """
 
 import contextlib
@@ -14,7 +14,8 @@ from assemble.message import read_message
 from assemble.settings import Settings
 from capture.errors import MirrorError
 from capture.sources import FrameSource, expand
-from emit.recording import Reader, is_recording, losses, merged
+from emit.formats import by_content, is_capture, look
+from emit.merging import Merge
 from pipeline import ledger, report
 from pipeline.listing import HEADINGS, Flows, json_line, message_line
 from pipeline.terminal import Terminal
@@ -40,8 +41,7 @@ def inspect(path: str, ports: Sequence[int], as_json: bool, out: TextIO, termina
             out.write(HEADINGS + "\n")
 
     paths = expand(path)
-    look = _recordings if all(map(is_recording, paths)) else _captures
-    tally, failed = look(paths, ports, begin, show)
+    tally, failed = (_messages if hold_messages(paths) else _captures)(paths, ports, begin, show)
     built = ledger.build(tally)
     if as_json:
         out.flush()
@@ -64,24 +64,25 @@ def _captures(
         return ledger.Tally(source.counters.as_dict(), stream.counters), failed
 
 
-def _recordings(
+def _messages(
     paths: Sequence[str], ports: Sequence[int], begin: Callable[[], None], show: Show
 ) -> tuple[ledger.Tally, None]:
     messages = 0
-    with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(Reader(path)) for path in paths]
+    with contextlib.closing(Merge(paths)) as merge:
         begin()
-        for entry in merged(readers):
+        for entry in merge.entries():
             messages += 1
             message = read_message(entry.record)
             if not ports or message.sport in ports or message.dport in ports:
                 show([message])
-        counts = losses(readers) | {
-            "records": sum(reader.records for reader in readers),
-            "records_joined": sum(reader.joined for reader in readers),
-            "messages": messages,
-        }
+        counts = merge.counts | {"messages": messages}
     return ledger.Tally(reader=counts), None
+
+
+def hold_messages(paths: Sequence[str]) -> bool:
+    """Tell whether files hold messages, not frames; standard input, which cannot be looked at twice, holds frames."""
+    begins = [look(each) for each in paths if each != "-"]
+    return bool(begins) and all(by_content(each) is not None and not is_capture(each) for each in begins if each)
 
 
 def _feed(source: FrameSource, stream: assemble.MessageStream, show: Show) -> MirrorError | None:

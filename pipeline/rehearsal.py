@@ -4,10 +4,11 @@ In: a checked configuration.  Out: lines of text.  Invariant: every message that
 sent or in one of the places of what is left out; the schedule is the one that the replay itself keeps.
 """
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import assemble
@@ -18,14 +19,14 @@ from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from capture.sources import FrameSource, expand
 from emit.match import Matcher
+from emit.merging import FOREVER, Merge, Selection
 from emit.pace import Pace
-from emit.recording import Reader, merged
 from emit.sieve import Sieve
 from emit.verdicts import Verdicts
 from emit.where import parse
 from pipeline.config import Config, FileInput, HttpOutput, PcapInput
 from pipeline.listing import NS_PER_S, shown, when
-from pipeline.stages import settings
+from pipeline.stages import selection, settings
 from pipeline.values import read_url, write_address, write_size
 
 KINDS: Final = {"request": REQUEST, "response": RESPONSE, "replayed": REPLAYED}
@@ -181,7 +182,7 @@ def _messages(config: Config) -> Iterator[Message]:
     if isinstance(source, PcapInput):
         yield from _assembled(config, source)
     elif isinstance(source, FileInput):
-        yield from _recorded(expand(source.path), source.max_message)
+        yield from _recorded(expand(source.path), selection(source))
 
 
 def _assembled(config: Config, source: PcapInput) -> Iterator[Message]:
@@ -192,12 +193,8 @@ def _assembled(config: Config, source: PcapInput) -> Iterator[Message]:
     yield from stream.finish()
 
 
-def _recorded(paths: Sequence[str], most_bytes: int) -> Iterator[Message]:
-    readers: list[Reader] = []
-    try:
-        readers.extend(Reader(path, most_message_bytes=most_bytes) for path in paths)
-        for entry in merged(readers):
+def _recorded(paths: Sequence[str], chosen: Selection) -> Iterator[Message]:
+    once = replace(chosen, loop=1) if chosen.loop == FOREVER else chosen
+    with contextlib.closing(Merge(paths, once)) as merge:
+        for entry in merge.entries():
             yield read_message(entry.record)
-    finally:
-        for reader in readers:
-            reader.close()

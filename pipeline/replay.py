@@ -9,7 +9,7 @@ from typing import Any
 from capture.errors import ConfigError
 from capture.inputs import STANDARD_INPUT
 from capture.sources import expand
-from emit.recording import is_recording
+from emit.formats import by_content, is_capture, look
 
 
 def tables(files: Sequence[str], ports: Sequence[int], output: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,14 +24,18 @@ def tables(files: Sequence[str], ports: Sequence[int], output: Mapping[str, Any]
 
 
 def _input(files: Sequence[str], ports: Sequence[int]) -> dict[str, Any]:
-    recordings = [path != STANDARD_INPUT and is_recording(path) for path in expand(files)]
-    if not any(recordings):
+    captures = [path == STANDARD_INPUT or _is_capture(look(path)) for path in expand(files)]
+    if all(captures):
         return {"type": "pcap", "path": list(files), "ports": list(ports)}
-    if not all(recordings):
-        raise ConfigError("captures and recordings do not mix: replay them one after the other")
+    if any(captures):
+        raise ConfigError("captures and files of messages do not mix: replay them one after the other")
     if ports:
-        raise ConfigError("--port: this is for captures; for recordings write --where, like --where 'dport == 80'")
+        raise ConfigError("--port: this is for captures; for messages write --where, like --where 'dport == 80'")
     return {"type": "file", "path": list(files)}
+
+
+def _is_capture(begin: bytes) -> bool:
+    return not begin or is_capture(begin) or by_content(begin) is None
 
 
 def factor(speed: str | None) -> float | str | None:

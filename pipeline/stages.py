@@ -24,6 +24,8 @@ from capture.orders import Orders
 from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 from capture.sources import expand
+from capture.streams import StandardInput
+from emit.merging import FOREVER, Selection
 from emit.pace import Pace
 from emit.records import (
     READER_COUNTERS,
@@ -38,6 +40,7 @@ from emit.records import (
 )
 from emit.succession import Ended
 from emit.summary import Summary
+from emit.timeline import Moment
 from emit.verdicts import Verdicts
 from pipeline import live, rules
 from pipeline.config import (
@@ -350,12 +353,25 @@ def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
     return Stage("receiver", emit.receiver.main, spec, events, counters, writes=outputs, source=True)
 
 
+def selection(source: FileInput) -> Selection:
+    """Return what of its files an input wants, and how often."""
+    return Selection(
+        format=source.format,
+        start=None if source.start is None else Moment(*source.start),
+        end=None if source.end is None else Moment(*source.end),
+        loop=FOREVER if source.loop == "forever" else source.loop,
+        longest_gap_ns=None if source.longest_gap is None else round(source.longest_gap * 1e9),
+        most_bytes=source.max_message,
+    )
+
+
 def _reader(source: FileInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
     import emit.reader  # here, as a run over frames has no use for it
 
     events, counters = EventQueue(), Counters(READER_COUNTERS)
     spec = ReaderSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, outputs=outputs,
-        paths=expand(source.path), message_bytes=source.max_message,
+        paths=expand(source.path), selection=selection(source),
+        stdin=StandardInput() if "-" in source.path else None,
     )  # fmt: skip
     return Stage("reader", emit.reader.main, spec, events, counters, writes=outputs, source=True)

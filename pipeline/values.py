@@ -6,6 +6,8 @@ In: what TOML gave (a number or a string).  Out: seconds, bytes, percent, (host,
 
 import ipaddress
 import re
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ BYTES: Final = {
 LONGEST_S: Final = 366 * 86400.0
 MOST_BYTES: Final = 2**46  # more than any machine this runs on can map
 _PERCENT: Final = re.compile(r"(?P<percent>\d+(?:\.\d+)?)\s*%|(?P<part>\d{1,9})\s*/\s*(?P<of>\d{1,9})", re.ASCII)
+_SECONDS: Final = re.compile(r"\d{1,10}(\.\d{1,9})?")
 _QUANTITY: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -44,6 +47,32 @@ def read_percent(value: object) -> float:
     if found is None or (found["of"] and int(found["of"]) == 0):
         raise ValueError('write a share like "10%" or "1/20", or a number of percent')
     return float(found["percent"]) if found["percent"] else 100 * int(found["part"]) / int(found["of"])
+
+
+def read_moment(value: object) -> tuple[int, bool]:
+    """Read a time as (nanoseconds, False), since 1970, or (nanoseconds, True), after the first message."""
+    wanted = 'write a time with its zone, like "2026-01-31T12:00:00Z", seconds since 1970, or "+10m"'
+    if isinstance(value, str) and value.strip().startswith("+"):
+        return round(read_duration_s(value.strip()[1:]) * 1e9), True
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip()) if not _SECONDS.fullmatch(value) else Decimal(value)
+        except ValueError:
+            raise ValueError(wanted) from None
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        since = value - datetime(1970, 1, 1, tzinfo=UTC)
+        return ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * 1000, False
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and 0 <= value < 2**33:
+        return int(Decimal(str(value)) * 10**9), False
+    raise ValueError(wanted)
+
+
+def write_moment(moment: tuple[int, bool]) -> str:
+    """Write a moment the way it is read."""
+    ns, relative = moment
+    if relative:
+        return f"{write_duration(ns / 1e9)} after the first message"
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _quantity(value: object, units: dict[str, float] | dict[str, int], wanted: str) -> float:

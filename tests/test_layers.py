@@ -23,13 +23,18 @@ MAY_IMPORT: Final = {
 
 DOORS: Final = {
     ("assemble", "capture"): {"records", "frames", "ring", "counters", "errors", "child", "lanes", "orders", "route"},
-    ("emit", "capture"): {"records", "ring", "counters", "errors", "child"},
+    ("emit", "capture"): {"records", "ring", "counters", "errors", "child", "streams"},
     ("emit", "assemble"): {"records", "message"},  # message: for what changes whole messages
 }
 """The modules of an earlier stage that a later one sees; everything else there is its own affair."""
 
-LIBRARY: Final = {("assemble.library", "capture.sources")}
-"""The library puts frames in and takes messages out without a process: it alone opens capture files."""
+LIBRARY: Final = {
+    ("assemble.library", "capture.sources"),
+    ("emit.building", "assemble.message"),
+    ("emit.library", "assemble.message"),
+}
+"""The library puts frames in and takes messages out without a process: it alone opens capture files; and it gives the
+messages of files as the same objects."""
 
 WORLD: Final = {"socket", "select", "selectors", "multiprocessing", "subprocess", "time", "os"}
 """Imports that make a module more than bytes in, records out."""
@@ -44,7 +49,6 @@ TOUCHES_THE_WORLD: Final = {
     "capture.orders": "shared memory, and how it travels to a child",
     "capture.privileges": "users and capabilities of this process",
     "capture.pcapfile": "reads a file by descriptor",
-    "capture.process": "the capture process",
     "capture.readers": "memory files for libpcap, positions in files",
     "capture.ring": "shared memory and eventfds, and how they travel to a child",
     "capture.sources": "finds files, hands them to libpcap",
@@ -60,6 +64,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.program": "a program beside a worker, and the pipes to it",
     "emit.receiver": "the listening socket and its connections",
     "emit.recording": "opens recordings by path",
+    "emit.source": "opens files of messages",
     "emit.stdout": "standard output",
     "emit.succession": "descriptors by which one process waits for another",
     "emit.summary": "shared memory, and how it travels to a child",

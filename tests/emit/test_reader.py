@@ -1,6 +1,7 @@
 """From recordings into rings: in order, merged, in parts, and to an end when that is wanted."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.errors import SourceError
 from capture.ring import Consumer, Ring
+from capture.streams import StandardInput
+from emit.merging import FOREVER, Selection
 from emit.reader import Feed
 from emit.records import READER_COUNTERS, OutputSpec, ReaderSpec
 from tests.emit.builders import conversation, drain, read_lines, request, response, sorted_messages
 from tests.emit.processes import Child, Processes, wait_until
+from tests.emit.test_formats import as_jsonl
 from tests.emit.test_recording import write
 
 
@@ -98,7 +102,7 @@ def test_messages_that_are_too_long_are_counted(tmp_path: Path):
     """And the sums close."""
     made = [request(1), response(2, bytes(5_000_000)), request(3)]
     ring = Ring.create(8 << 20)
-    counters = feed(ring, write(tmp_path / "r", made), message_bytes=2 << 20)
+    counters = feed(ring, write(tmp_path / "r", made), selection=Selection(most_bytes=2 << 20))
     assert drain(ring) == [made[0], made[2]]
     assert (counters["records"], counters["records_refused"], counters["messages"]) == (7, 5, 2)
 
@@ -155,3 +159,28 @@ def test_the_end_comes_though_the_ring_stays_full(tmp_path: Path, processes: Pro
     found = drain(ring)
     assert 0 < len(found) == child.counters["messages"] == child.counters["records"]
     assert found == made[: len(found)]
+
+
+def test_files_are_read_for_ever_until_that_is_wanted(tmp_path: Path, processes: Processes):
+    """A load test has no end of its own."""
+    ring = Ring.create(1 << 16)
+    chosen = spec([ring], write(tmp_path / "r", conversation(2)), selection=Selection(loop=FOREVER))
+    child = processes.start(emit.reader.main, chosen)
+    wait_until(lambda: ring.stats().stalls, "the ring is full")
+    assert child.stop() == 0
+    assert len(drain(ring)) == child.counters["messages"] == child.counters["records"] > 50
+    assert child.counters["bytes_total"] == 0
+
+
+def test_standard_input_travels_to_the_reader(processes: Processes):
+    """A spawned child's own is empty; one that waits for a pipe ends when that is wanted."""
+    ring = Ring.create(1 << 20)
+    here, there = os.pipe()
+    os.write(there, as_jsonl(conversation(6)))
+    chosen = replace(spec([ring]), paths=("-",), stdin=StandardInput(here))
+    child = processes.start(emit.reader.main, chosen)
+    wait_until(lambda: ring.stats().used, "the first message is there at once")
+    assert child.stop() == 0
+    os.close(here)
+    os.close(there)
+    assert drain(ring) == conversation(6)[: child.counters["messages"]]

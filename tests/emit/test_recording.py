@@ -21,7 +21,8 @@ from assemble.message import Message, read_message
 from assemble.records import MESSAGE_HEADER, PART_BYTES
 from capture.errors import DeliveryError, SourceError
 from emit.blocks import BLOCK_HEADER, BLOCK_MAGIC, FILE_HEADER, Compression, file_header, read_block_header, seal
-from emit.recording import MOST_SAID, Reader, Writer, is_recording
+from emit.recording import Reader, Writer
+from emit.source import MOST_SAID
 from tests.emit.builders import conversation, header_of, messages, records_of, request, response
 
 COMPRESSIONS: Final = ("none", "gzip", "zstd")
@@ -348,11 +349,3 @@ def test_no_file_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, 
             assert 0 <= reader.lost_bytes <= len(mixed)
     finally:
         logging.disable(logging.NOTSET)
-
-
-def test_a_recording_is_told_by_its_first_bytes(tmp_path: Path):
-    """`inspect` is given a path, and nothing waits for a pipe."""
-    (tmp_path / "text").write_text("no")
-    os.mkfifo(tmp_path / "pipe")
-    write(tmp_path / "r", [])
-    assert [is_recording(str(tmp_path / name)) for name in ("r", "text", "pipe", ".", "none")] == [True] + [False] * 4

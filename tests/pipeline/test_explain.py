@@ -89,6 +89,15 @@ def test_recordings_are_described(monkeypatch, tmp_path):
     said = words('[input]\ntype = "file"\npath = "*.rec"\n[[output]]\ntype = "null"\n')
     assert "messages recorded in a.rec, b.rec (2 files, merged by time), 2KiB; up to 128MiB each" in said
     assert "TCP ports" not in said
+    said = words(
+        '[input]\ntype = "file"\npath = "*.rec"\nformat = "gor"\nstart = "2026-01-31T12:00:00+01:00"\nend = "+90s"\n'
+        'loop = 3\nlongest_gap = "5s"\n[[output]]\ntype = "null"\n'
+    )
+    assert ", as gor; up to" in said
+    assert (
+        "from 2026-01-31T11:00:00.000Z, before 90s after the first message, 3 times, "
+        "no longer than 5s without a message" in said
+    )
 
 
 def test_what_an_output_wants_is_said_with_what_it_is_about(monkeypatch, tmp_path):

@@ -37,8 +37,8 @@ def test_the_content_of_a_file_says_how_it_is_read(files):
 @pytest.mark.parametrize(
     ("names", "ports", "says"),
     [
-        (["a", "b.1"], [], "captures and recordings do not mix"),
-        (["b.1", "-"], [], "captures and recordings do not mix"),
+        (["a", "b.1"], [], "captures and files of messages do not mix"),
+        (["b.1", "-"], [], "captures and files of messages do not mix"),
         (["b.1"], [80], "--where 'dport == 80'"),
     ],
 )

@@ -5,7 +5,9 @@ import logging
 import pytest
 
 from capture.errors import SourceError
+from emit.merging import FOREVER, Selection
 from emit.records import HttpSpec, TlsSpec
+from emit.timeline import Moment
 from pipeline.settings import parse
 from pipeline.stages import answer_rings, labels, wire, workers
 from tests.integration.jobs import exchanges
@@ -128,12 +130,16 @@ def test_every_setting_of_a_recording_arrives(tmp_path):
     """A pattern is looked up when the run begins."""
     for name in ("b.rec", "a.rec"):
         (tmp_path / name).touch()
-    text = f'[input]\ntype = "file"\npath = "{tmp_path}/*.rec"\nmax_message = "2MiB"\n[[output]]\ntype = "null"\n'
+    text = f'[input]\ntype = "file"\npath = "{tmp_path}/*.rec"\nmax_message = "2MiB"\n'
+    text += 'format = "jsonl"\nstart = "+10s"\nend = 2026-01-31T12:00:00Z\nloop = "forever"\nlongest_gap = "2s"\n'
+    text += '[[output]]\ntype = "null"\n'
     wiring = wire(parse(text, "m.toml"), logging.INFO)
     worker, reader = wiring.stages
     assert (reader.kind, reader.source, reader.writes) == ("reader", True, worker.reads)
     assert reader.spec.paths == (f"{tmp_path}/a.rec", f"{tmp_path}/b.rec")
-    assert (reader.spec.message_bytes, reader.spec.level) == (2 * 2**20, logging.INFO)
+    moments = Moment(10**10, True), Moment(1_769_860_800 * 10**9)
+    assert reader.spec.selection == Selection("jsonl", *moments, FOREVER, 2 * 10**9, 2 * 2**20)
+    assert (reader.spec.stdin, reader.spec.level) == (None, logging.INFO)
     assert wiring.tally().reader is not None
 
 

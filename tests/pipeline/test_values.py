@@ -1,5 +1,7 @@
 """Values with a unit: what people write, and what comes back when it is nonsense."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,6 +117,24 @@ def test_a_url_says_where_to_send_to(written, expected):
 
 
 @pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2026-01-31T12:00:00Z", (1_769_860_800 * 10**9, False)),
+        ("2026-01-31 13:00:00.25+01:00", (1_769_860_800_250_000_000, False)),
+        (datetime(2026, 1, 31, 12, tzinfo=UTC), (1_769_860_800 * 10**9, False)),
+        (1_769_860_800, (1_769_860_800 * 10**9, False)),
+        ("1769860800.123456789", (1_769_860_800_123_456_789, False)),
+        (0.5, (500_000_000, False)),
+        ("+10m", (600 * 10**9, True)),
+        ("+ 0s", (0, True)),
+    ],
+)
+def test_moments_are_read_as_people_name_them(written, moment):
+    """To the nanosecond, where somebody writes so many."""
+    assert values.read_moment(written) == moment
+
+
+@pytest.mark.parametrize(
     "written",
     ["h:80", "ftp://h", "http://", "http://h:x", "http://h:0", "http://h:99999", "http://h/?a", "http://h/#a",
      "http://u:p@h", "http://h/a b", "http://h\x7f", "http://h\xe4", "", "http://[::1"],
@@ -123,3 +143,19 @@ def test_what_is_no_such_url_is_refused_with_advice(written):
     """A password would be in every log line that names the output."""
     with pytest.raises(ValueError, match=r"write a URL|no user and no password|write"):
         values.read_url(written)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "noon", "2026-01-31T12:00:00", datetime(2026, 1, 31), "+x", "+400d", -1, 2**40, True, float("nan"), []],
+)
+def test_other_moments_say_what_to_write(written):
+    """A time without a zone is another one elsewhere."""
+    with pytest.raises(ValueError, match="write a "):
+        values.read_moment(written)
+
+
+def test_moments_are_written_in_plain_words():
+    """As `pipeline check` says them."""
+    assert values.write_moment((600 * 10**9, True)) == "10m after the first message"
+    assert values.write_moment((1_769_860_800_250_000_000, False)) == "2026-01-31T12:00:00.250Z"
