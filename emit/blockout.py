@@ -11,7 +11,7 @@ from typing import Final
 
 from capture.counters import Counters
 from capture.ring import Consumer
-from emit.blocks import BLOCK_BYTES, file_header, seal
+from emit.blocks import BLOCK_BYTES, FILE_HEADER, file_header, seal
 from emit.file import FileOutput
 from emit.packing import Packer
 from emit.recording import said_cut
@@ -27,11 +27,11 @@ LINGER_RING_BYTES: Final = 1024 * 1024
 class BlockOutput(FileOutput):
     """Appends blocks to `spec.path`."""
 
+    empty_bytes = FILE_HEADER.size
+
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
         super().__init__(spec, consumer, counters)
         self.sealed: bytes | None = None  # the buffer as a block
-        self.tail: Tail | None = None  # of a regular file
-        self.key = b""  # of what is not
         self.due_s: float | None = None  # when a block is written though it is small
 
     def writer(self, consumer: Consumer) -> Packer:
@@ -70,32 +70,26 @@ class BlockOutput(FileOutput):
     def block(self) -> bytes | memoryview:
         if self.sealed is None:
             begin = b""
-            if self.tail is None and not self.key:  # a pipe or a device: it begins with us
-                self.key = os.urandom(8)
-                begin = file_header(self.key)
-            key = self.key if self.tail is None else self.tail.key
+            target = self.target
+            if target.tail is None and not target.key:  # a pipe or a device: it begins with us
+                target.key = os.urandom(8)
+                begin = file_header(target.key)
+            key = target.key if target.tail is None else target.tail.key
             self.sealed = begin + seal(self.lines.view(), self.packer.about, self.spec.compression, key)
         return self.sealed
 
     def mend(self) -> None:
-        try:
-            self.look()
-        except OSError as error:
-            self.fail(self.explain(error))
-
-    def look(self) -> None:
         """Find the end of the file, and leave nothing broken there."""
-        if self.tail is None:
-            self.tail = Tail(self.fd)
-        assert self.spec.path is not None
-        said_cut(self.spec.path, self.tail.mend())
+        if self.target.tail is None:
+            self.target.tail = Tail(self.fd)
+        said_cut(self.target.path, self.target.tail.mend())
 
     def write(self) -> bool:
         if self.regular and self.written == 0:
-            self.look()
+            self.mend()
         super().write()
-        if self.tail is not None:
-            self.tail.end += self.written
+        if self.target.tail is not None:
+            self.target.tail.end += self.written
         return True
 
     def wrote(self) -> None:

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from assemble.records import FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER, REPLAYED, REQUEST, RESPONSE
+from assemble.records import FLAG_COMPLETE, FLAG_INTERIM, FLAG_IPV6, MESSAGE_HEADER, REPLAYED, REQUEST, RESPONSE
 from emit.building import IPV4_BYTES, KINDS, LATEST_NS, NS_PER_S, Ends, Start, build, name_of, placeholder
 from emit.heads import CHUNKED, ENCODING, Parsed, clean, joined, parse, rebuilt
 
@@ -70,6 +70,11 @@ class Half:
     def complete(self) -> bool:
         """Whether nothing is missing from it."""
         return bool(self.flags & FLAG_COMPLETE)
+
+    @property
+    def interim(self) -> bool:
+        """Whether another response follows under the same id."""
+        return bool(self.flags & FLAG_INTERIM)
 
     def ours(self) -> dict[str, Any]:
         """Return what HAR has no place for; numbers of 64 bits as text, as not every reader has so many."""

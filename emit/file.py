@@ -1,6 +1,6 @@
-"""The file output: JSON Lines appended to one path, by any number of workers at once.
+"""The file output: JSON Lines appended to one path, or to several in turn, by any number of workers at once.
 
-In: records of a message ring.  Out: a file, created with mode 0600, never truncated.  Invariant: the file holds
+In: records of a message ring.  Out: files, created with mode 0600, never truncated.  Invariant: a file holds
 whole lines.  Several workers append under flock(2), held for a buffer at a time, or for as long as one line takes
 whose message is too large to be in the ring as a whole; one file at the path that was asked for is worth that. A
 message counts as delivered when the kernel has it: it survives our death, not the machine's.
@@ -11,9 +11,15 @@ import fcntl
 import logging
 import os
 import stat
+from dataclasses import dataclass
 from typing import Final
 
-from emit.lineout import LineOutput
+from capture.counters import Counters
+from capture.ring import Consumer
+from emit.lineout import BLOCK_BYTES, LineOutput
+from emit.records import OutputSpec
+from emit.rotation import ALWAYS, Names
+from emit.tail import Tail
 
 log = logging.getLogger(__name__)
 
@@ -21,35 +27,124 @@ WRITE_BEHIND_BYTES: Final = 8 * 1024 * 1024
 """After so many bytes the kernel is asked to write them to disk and to forget those that are there."""
 CACHED_BYTES: Final = 4 * WRITE_BEHIND_BYTES
 """What is looked at for that: what was not on disk the first time is by the second or third."""
+MOST_TARGETS: Final = 4
+"""Files of one output that are open: around the moment when names change, messages of both come in turn."""
+BUFFERS_PER_FILE: Final = 8
+"""At least, so that files are not much smaller than they may be."""
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One file that is open."""
+
+    path: str
+    begin_ns: int  # of the time that its name is for
+    number: int  # of those of that time
+    fd: int
+    regular: bool
+    tail: Tail | None = None  # of a recording in a regular file
+    key: bytes = b""  # of one in what is none
+    behind_bytes: int = 0  # written since the page cache was last relieved
 
 
 class FileOutput(LineOutput):
     """Appends lines to `spec.path`."""
 
-    regular = False
-    behind_bytes = 0  # written since the page cache was last relieved
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    empty_bytes = 0  # in a file that no message has been written to
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        super().__init__(spec, consumer, counters)
+        assert spec.path is not None
+        self.names = Names(spec.path, spec.rotate_every_s)
+        self.targets: dict[int, Target] = {}  # by the time of their names, the latest used last
+        self.target = Target(spec.path, 0, 0, -1, False)
+        if spec.rotate_bytes is not None:
+            self.block_bytes = min(BLOCK_BYTES, max(spec.rotate_bytes // BUFFERS_PER_FILE, 1))
+
+    @property
+    def regular(self) -> bool:
+        """Whether what is written to is a file that can be cut, and locked by whoever shares it."""
+        return self.target.regular
 
     def open(self) -> None:
-        assert self.spec.path is not None
+        if self.names.by_time:
+            self.lines.set_window(0, 0)  # the first message says which one
+            return
+        self.turn_to(ALWAYS[0])
+
+    # -- which file
+
+    def follow(self) -> bool:
+        begin_ns, end_ns = self.names.window(self.lines.stamp_ns)
+        self.unlock()
+        self.lines.set_window(begin_ns, end_ns)
+        self.turn_to(begin_ns)
+        return self.failure is None
+
+    def turn_to(self, begin_ns: int) -> None:
+        """Write to the file of a time from now on."""
+        target = self.targets.pop(begin_ns, None)
         try:
-            self.fd = os.open(self.spec.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if target is None:
+                self.use(self.opened(begin_ns, self.newest(begin_ns)))
+                self.begin()
+            else:
+                self.use(target)
+            if len(self.targets) > MOST_TARGETS:
+                self.forget(next(iter(self.targets)))
         except OSError as error:
             self.fail(self.explain(error))
-            return
-        self.regular = stat.S_ISREG(os.fstat(self.fd).st_mode)
+
+    def use(self, target: Target) -> None:
+        """Make a file the one that is written to."""
+        self.targets[target.begin_ns] = target
+        self.target = target
+        self.fd = target.fd
+
+    def opened(self, begin_ns: int, number: int) -> Target:
+        """Open a file, and make directories whose names depend on the time."""
+        path = self.names.path(begin_ns, number)
+        if self.names.by_time and os.path.dirname(path):
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        fd = os.open(path, self.flags, 0o600)
+        return Target(path, begin_ns, number, fd, stat.S_ISREG(os.fstat(fd).st_mode))
+
+    def newest(self, begin_ns: int) -> int:
+        """Return the number of the last file of a time that is there."""
+        if self.spec.rotate_bytes is None:
+            return 0
+        directory = os.path.dirname(self.names.path(begin_ns)) or "."
+        with contextlib.suppress(FileNotFoundError):
+            return max([0, *(self.names.number(begin_ns, name) for name in os.listdir(directory))])
+        return 0
+
+    def begin(self) -> None:
+        """Look at the end of a file that has just been opened, if nobody is writing there."""
         if self.regular and self.lock():
             self.mend()
             self.unlock()
+
+    def full(self) -> bool:
+        """Whether what is to be written belongs into a further file."""
+        most = self.spec.rotate_bytes
+        if most is None or not self.regular:
+            return False
+        size = os.fstat(self.fd).st_size
+        return size > self.empty_bytes and size + self.lines.size > most
+
+    def forget(self, begin_ns: int) -> None:
+        """Close a file that is not written to now."""
+        os.close(self.targets.pop(begin_ns).fd)
+
+    # -- what
 
     def mend(self) -> None:
         """Put a line end after what an earlier writer left unfinished when it was killed."""
         size = os.fstat(self.fd).st_size
         if size and os.pread(self.fd, 1, size - 1) != b"\n":
-            log.warning("%s ends inside a line, probably of a run that was killed: it stays as it is", self.spec.path)
-            try:
-                os.write(self.fd, b"\n")
-            except OSError as error:
-                self.fail(self.explain(error))
+            log.warning("%s ends inside a line, probably of a run that was killed: it stays as it is", self.target.path)
+            os.write(self.fd, b"\n")
 
     def block(self) -> bytes | memoryview:
         """Return the buffer as it is to be written."""
@@ -60,8 +155,8 @@ class FileOutput(LineOutput):
         while self.written < len(view):
             count = os.write(self.fd, view[self.written :])
             self.written += count
-            self.behind_bytes += count
-        if self.regular and self.behind_bytes >= WRITE_BEHIND_BYTES:
+            self.target.behind_bytes += count
+        if self.regular and self.target.behind_bytes >= WRITE_BEHIND_BYTES:
             self.write_behind()
         return True
 
@@ -71,22 +166,32 @@ class FileOutput(LineOutput):
         POSIX_FADV_DONTNEED begins to write what is dirty and drops what is not; without it every page is a fresh one,
         which costs several times the write itself.
         """
-        self.behind_bytes = 0
+        self.target.behind_bytes = 0
         end = os.lseek(self.fd, 0, os.SEEK_CUR)
         begin = max(end - CACHED_BYTES, 0)
         with contextlib.suppress(OSError):  # it is advice
             os.posix_fadvise(self.fd, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
     def lock(self) -> bool:
-        if not self.locked:
+        while not self.locked:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             except OSError as error:
-                log.warning("%s cannot be locked: %s", self.spec.path, error.strerror)
+                log.warning("%s cannot be locked: %s", self.target.path, error.strerror)
             self.locked = True
+            if self.full():
+                self.unlock()
+                self.advance()
         return True
+
+    def advance(self) -> None:
+        """Go on in the next file of the same time; raises OSError."""
+        begin_ns, number = self.target.begin_ns, self.target.number
+        following = self.opened(begin_ns, number + 1)
+        self.forget(begin_ns)
+        self.use(following)
 
     def unlock(self) -> None:
         if self.locked:
@@ -97,10 +202,14 @@ class FileOutput(LineOutput):
         if self.regular:
             os.ftruncate(self.fd, os.fstat(self.fd).st_size - partial_bytes)
 
+    def explain(self, error: OSError) -> str:
+        return f"cannot write to {error.filename or self.target.path}: {(error.strerror or str(error)).lower()}"
+
     def close(self) -> None:
-        if self.fd >= 0:
+        for target in self.targets.values():
             try:
-                os.close(self.fd)
+                os.close(target.fd)
             except OSError as error:  # a network file system may say only now that it could not write
                 self.fail(self.explain(error))
-            self.fd = -1
+        self.targets.clear()
+        self.fd = -1

@@ -27,9 +27,11 @@ class LineOutput(Output):
         super().__init__(spec, consumer, counters)
         self.lines = self.writer(consumer)
         self.fd = -1
+        self.block_bytes = BLOCK_BYTES
         self.written = 0  # bytes of the buffer
         self.line_bytes = 0  # written of the line under way, in earlier blocks
         self.locked = False
+        self.began = self.cursor  # ring position of the buffer's beginning
         self.kept = self.cursor  # ring position of what is not written yet
         self.retry_at_s: float | None = None
         self.more = False
@@ -68,8 +70,11 @@ class LineOutput(Output):
         self.more = False
         for _turn in range(TURN_BLOCKS):
             if self.lines.size == 0:
-                self.cursor = self.lines.fill(self.cursor, head, BLOCK_BYTES, self.final)
+                self.began = self.cursor
+                self.cursor = self.lines.fill(self.cursor, head, self.block_bytes, self.final)
                 self.stray(self.lines.take_strays())
+                if self.lines.outside and self.follow():
+                    continue
             if self.lines.size == 0:
                 self.kept = self.lines.safe(self.cursor)
                 return
@@ -77,14 +82,18 @@ class LineOutput(Output):
                 return
         self.more = self.cursor < head
 
+    def follow(self) -> bool:
+        """Turn to where the next message belongs, if that is somewhere else; False if that cannot be."""
+        return False
+
     def flush(self) -> bool:
         """Write what is in the buffer; False if that has to wait, or failed."""
-        self.stuck = not self.lock()
-        if self.stuck:
-            self.retry_at_s = self.now_s + LOCK_RETRY_S
-            return False
-        self.retry_at_s = None
         try:
+            self.stuck = not self.lock()
+            if self.stuck:
+                self.retry_at_s = self.now_s + LOCK_RETRY_S
+                return False
+            self.retry_at_s = None
             self.stuck = not self.write()
         except OSError as error:
             self.undo(error)

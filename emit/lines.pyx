@@ -6,7 +6,7 @@ Invariant: no Python per message; a message in several parts is one line, writte
 
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
 from assemble.records cimport (
@@ -137,6 +137,10 @@ cdef inline uint8_t* put_line_start(uint8_t* at, const Item* item, size_t method
     return put(put_decimal(at, header.missing), b',"payload":"')
 
 
+cdef inline bint starts_message(const MessageHeader* header) noexcept nogil:
+    return header.parts <= 1 or header.part == 0
+
+
 cdef int all_here(Consumer consumer, uint64_t cursor, uint64_t head) noexcept nogil:
     """Say whether the message in parts that begins at `cursor` ends before `head`: 1 yes, 0 not yet, -1 never."""
     cdef Joint ahead = Joint(0, 0, 0, 0)
@@ -210,6 +214,12 @@ cdef class LineWriter:
                     return NO_MEMORY
                 cursor[0] = following
                 continue
+            if self.windowed and starts_message(item.header) and not self.within(item.header):
+                if begun and self.abort_line() < 0:
+                    return NO_MEMORY
+                self.outside = self.text.size == 0
+                self.stamp_ns = item.header.first_ns
+                return 0                       # the cursor stays before it
             here = 1
             if item.header.parts > 1 and item.header.part == 0:
                 self.holding = item.header.total <= self.consumer.capacity // HOLD_SHARE
@@ -235,6 +245,10 @@ cdef class LineWriter:
             return self.abort_line()
         return 0
 
+    cdef bint within(self, const MessageHeader* header) noexcept nogil:
+        """Tell whether a message began in the time that is being written."""
+        return self.from_ns <= header.first_ns < self.until_ns
+
     cdef int abort_after(self, Place place) noexcept nogil:
         """Abort the line under way, keeping what `join` has just remembered of the message that follows."""
         cdef Joint joint = self.joint
@@ -249,11 +263,18 @@ cdef class LineWriter:
         more will come, so that there is nothing to wait for.
         """
         cdef int status
+        self.outside = False
         with nogil:
             status = self.run(&cursor, head, limit, final)
         if status == NO_MEMORY:
             raise MemoryError
         return cursor
+
+    def set_window(self, int64_t from_ns, int64_t until_ns):
+        """Take only messages that began in [from_ns, until_ns) from now on; another one ends `fill`."""
+        self.windowed = True
+        self.from_ns = from_ns
+        self.until_ns = until_ns
 
     def safe(self, uint64_t cursor):
         """Return the position to go on from after a crash, once everything up to `cursor` is written."""

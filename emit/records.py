@@ -52,6 +52,7 @@ OUTPUT_COUNTERS: Final = (
     "failed_step",  # of those undelivered: a function or a middleware has failed on them
     "restarts",  # of its middleware
     "garbled",  # lines of its middleware that are no messages
+    "altered",  # messages delivered of which the file's format does not hold everything
 )
 
 OUTCOMES: Final = (
@@ -149,7 +150,9 @@ class OutputSpec:
     index: int
     address: str | None = None  # tcp: "host:port" or "[v6]:port"; http: the URL
     path: str | None = None  # file
-    format: Literal["jsonl", "recording"] = "jsonl"
+    format: Literal["jsonl", "recording", "gor", "har"] = "jsonl"
+    rotate_bytes: int | None = None  # a file is full once it has so many
+    rotate_every_s: float | None = None  # None: as often as the path's directives change
     compression: Literal["none", "gzip", "zstd"] = "none"
     tag: str = "ringtap"
     policy: Literal["block", "drop"] = "block"

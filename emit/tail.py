@@ -12,6 +12,7 @@ from typing import Final
 
 from emit.blocks import BLOCK_HEADER, FILE_HEADER, VERSION, Span, begins_header, file_header, read_file_header, spans
 
+STEP_BYTES: Final = 1024 * 1024
 LOOKED_AT: Final = 64
 """So many blocks at the end have their bodies verified before the first is appended: a machine that lost its power may
 have kept the length of a file, and not what was written last."""
@@ -91,3 +92,14 @@ class Tail:
         """Append bytes."""
         while data:
             data = data[os.write(self.fd, data) :]
+
+
+def last_before(fd: int, needle: bytes, end: int) -> int:
+    """Return where the last occurrence is that ends at or before `end`; -1 if there is none."""
+    while end > 0:
+        begin = max(end - STEP_BYTES, 0)
+        found = os.pread(fd, end - begin, begin).rfind(needle)
+        if found >= 0:
+            return begin + found
+        end = begin + len(needle) - 1 if begin else 0
+    return -1

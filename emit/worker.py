@@ -18,6 +18,8 @@ from capture.ring import Consumer, Producer
 from emit.answers import AnswerWriter
 from emit.blockout import BlockOutput
 from emit.file import FileOutput
+from emit.gorout import GorOutput
+from emit.harout import HarOutput
 from emit.http import HttpOutput
 from emit.match import Matcher
 from emit.null import NullOutput
@@ -45,6 +47,10 @@ OUTPUTS: Final[dict[str, type[Output]]] = {
     "stdout": StdoutOutput,
     "null": NullOutput,
 }
+
+
+FORMATS: Final[dict[str, type[Output]]] = {"recording": BlockOutput, "gor": GorOutput, "har": HarOutput}
+"""Of files, other than lines."""
 
 
 def main(spec: WorkerSpec) -> None:
@@ -91,7 +97,7 @@ class Worker:
 
     def open(self, spec: OutputSpec) -> Output:
         """Make one output; nothing is opened yet."""
-        kind = BlockOutput if spec.format == "recording" else OUTPUTS[spec.type]
+        kind = FORMATS.get(spec.format, OUTPUTS[spec.type])
         if spec.transforms:
             output: Output = TransformedOutput(spec, self.consumer, self.counters, kind)
         else:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from assemble.settings import TUNNELS
 from emit.records import WHOLE_SAMPLE
+from emit.rotation import Names
 from emit.sampling import parse_by
 from pipeline.rules import Mask, Rewrite, Where, check_rules
 from pipeline.table import CombinationError, SomeText, Table, as_tuple
@@ -76,6 +77,11 @@ def _check_network(value: str) -> str:
 def _check_interface(value: str) -> str:
     if not value.isprintable() or any(each in "/ \t" for each in value):
         raise ValueError('write the name of an interface or a pattern, like "eth0", "veth*" or "any"')
+    return value
+
+
+def _check_names(value: str) -> str:
+    Names(value)
     return value
 
 
@@ -375,12 +381,24 @@ class FileOutput(AnyOutput):
     """A file of JSON Lines, or a recording, which can be read again."""
 
     type: Literal["file"] = Field(description="write a file")
-    path: SomeText = Field(description="the file; it is appended to if it exists", examples=["messages.jsonl"])
-    format: Literal["jsonl", "recording"] = Field(
-        default="jsonl", description="jsonl: one JSON object per line; recording: binary, read by a file input"
+    path: Annotated[SomeText, AfterValidator(_check_names)] = Field(
+        description="the file; it is appended to if it exists; may have strftime directives, like %Y-%m-%d/%H%M",
+        examples=["messages.jsonl"],
+    )
+    format: Literal["jsonl", "recording", "gor", "har"] = Field(
+        default="jsonl",
+        description="jsonl: one JSON object per line; recording: binary; gor: GoReplay's; har: HTTP archive 1.2",
     )
     compression: Literal["none", "gzip", "zstd"] = Field(
         default="none", description="of a recording's blocks: none, gzip or zstd"
+    )
+    rotate_size: Annotated[Size, Field(ge=1024)] | None = Field(
+        default=None, description="a file that would be longer is followed by another, with a number", examples=["1GiB"]
+    )
+    rotate_every: SomeSeconds | None = Field(
+        default=None,
+        description="how long one name is for, in messages' time; as often as its directives change, if not given",
+        examples=["10m"],
     )
 
 
@@ -583,9 +601,24 @@ def _check_sifting(config: Config) -> None:
 
 def _check_formats(config: Config) -> None:
     for at, output in enumerate(config.output):
-        if isinstance(output, FileOutput) and output.format == "jsonl" and output.compression != "none":
-            advice = 'JSON Lines are written as they are: leave this key out, or write format = "recording"'
+        if not isinstance(output, FileOutput):
+            continue
+        if output.format != "recording" and output.compression != "none":
+            advice = 'only recordings are compressed: leave this key out, or write format = "recording"'
             raise CombinationError(f"output.{at}.compression", output.compression, advice)
+        if output.rotate_every is not None:
+            _check_rotation(at, output.path, output.rotate_every)
+
+
+def _check_rotation(at: int, path: str, every_s: float) -> None:
+    """A name is for one stretch of time only."""
+    finest_s = Names(path).finest_s
+    if not finest_s:
+        advice = 'the path would always be the same: write one like "%Y-%m-%dT%H%M.rec"'
+        raise CombinationError(f"output.{at}.rotate_every", every_s, advice)
+    if every_s % finest_s:
+        advice = f"the path does not tell them apart: write a multiple of {finest_s} s, or a path with finer directives"
+        raise CombinationError(f"output.{at}.rotate_every", every_s, advice)
 
 
 def _check_no_frames(config: Config, source: TcpInput | FileInput) -> None:

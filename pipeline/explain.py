@@ -11,6 +11,7 @@ from capture.filters import expression
 from capture.interfaces import datalink
 from capture.sources import expand
 from emit.records import WHOLE_SAMPLE
+from emit.rotation import Names
 from emit.where import parse
 from pipeline import live, rules
 from pipeline.config import (
@@ -29,6 +30,7 @@ from pipeline.lanes import lanes
 from pipeline.trust import check_trust
 from pipeline.values import read_address, write_address, write_duration, write_moment, write_size
 
+FORMATS = {"jsonl": "JSON Lines", "recording": "a recording", "gor": "GoReplay's .gor", "har": "an HTTP archive"}
 LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -159,9 +161,7 @@ def _output(output: Output) -> str:
     if isinstance(output, HttpOutput):
         return _replay(output)
     if isinstance(output, FileOutput):
-        verb = "appended to" if Path(output.path).exists() else "written to"
-        what = "a recording" if output.format == "recording" else "JSON Lines"
-        return f"{what}, {verb} {output.path}{'' if output.compression == 'none' else f', {output.compression}'}"
+        return _file_output(output)
     return "JSON Lines on standard output" if isinstance(output, StdoutOutput) else "nowhere: messages are counted"
 
 
@@ -185,6 +185,19 @@ def _replay(output: HttpOutput) -> str:
         f"over {shared}, at most {output.connections} per worker; "
         f"given up after {write_duration(output.retry)} without the target{trust}"
     )
+
+
+def _file_output(output: FileOutput) -> str:
+    verb = "appended to" if Path(output.path).exists() else "written to"
+    parts = [f"{FORMATS[output.format]}, {verb} {output.path}"]
+    if output.compression != "none":
+        parts.append(output.compression)
+    names = Names(output.path, output.rotate_every)
+    if names.by_time:
+        parts.append(f"another file each {write_duration(names.every_ns / 1e9)} of the messages' time (UTC)")
+    if output.rotate_size is not None:
+        parts.append(f"another file after {write_size(output.rotate_size)}")
+    return ", ".join(parts)
 
 
 def _steps(config: Config, output: Output) -> Iterator[str]:

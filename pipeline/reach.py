@@ -9,6 +9,7 @@ from pathlib import Path
 
 from capture.errors import ConfigError
 from capture.privileges import account, may_write
+from emit.rotation import Names
 from pipeline.config import Config, FileOutput, HttpOutput, LiveInput, Output, TcpOutput
 from pipeline.values import read_address, read_url
 
@@ -47,6 +48,9 @@ def _output(at: int, output: Output) -> Named | None:
 
 
 def _file(what: str, at: int, path: Path) -> Named:
+    names = Names(str(path))
+    if names.by_time:  # its directories are made when they are needed
+        path = Path(names.fixed, "x")
     target = path if path.exists() else path.parent
     if not target.exists():
         return Named(what, str(path), f"{target}: no such directory", f"mkdir -p {target}")

@@ -19,6 +19,7 @@ from capture.errors import MirrorError
 from capture.filters import expression
 from capture.interfaces import check_names, datalink
 from capture.privileges import account, may_write
+from emit.rotation import Names
 from emit.succession import Ended
 from pipeline import live, rules, stages
 from pipeline.config import Config, FileOutput, LiveInput
@@ -137,8 +138,14 @@ def _check(config: Config, chosen: live.Selection | None) -> None:
         user = account(source.user) if source.user is not None and os.geteuid() == 0 else None
     for at, output in enumerate(config.output):
         rules.steps(f"output.{at}", output.rewrite, output.mask)
-        if isinstance(output, FileOutput) and not may_write(Path(output.path), user):
+        if isinstance(output, FileOutput) and not may_write(stands_for(output.path), user):
             raise MirrorError(f"output.{at}.path: {output.path} cannot be written{f' by {user.name}' if user else ''}")
+
+
+def stands_for(path: str) -> Path:
+    """Return the file, or where its directories are made, if its name depends on the time."""
+    names = Names(path)
+    return Path(names.fixed) if names.by_time else Path(names.path(0))
 
 
 def _differences(now: Config, new: Config) -> Iterator[str]:

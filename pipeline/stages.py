@@ -217,6 +217,7 @@ def _output(
     }  # fmt: skip
     if isinstance(output, FileOutput):
         common |= {"path": output.path, "format": output.format, "compression": output.compression}
+        common |= {"rotate_bytes": output.rotate_size, "rotate_every_s": output.rotate_every}
     elif isinstance(output, StdoutOutput):
         common |= {"format": output.format}
     elif isinstance(output, HttpOutput):

@@ -7,16 +7,20 @@ import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from assemble.message import Message
 from capture.counters import Counters
-from capture.ring import Consumer
-from emit.file import CACHED_BYTES, WRITE_BEHIND_BYTES, FileOutput
+from capture.records import KIND_MESSAGE
+from capture.ring import Consumer, Producer, Ring
+from emit.file import CACHED_BYTES, MOST_TARGETS, WRITE_BEHIND_BYTES, FileOutput
 from emit.records import OutputSpec, worker_counters
-from tests.emit.builders import as_line, conversation, read_lines, response, ring_of
+from emit.worker import FORMATS
+from tests.emit.builders import as_line, conversation, read_lines, records_of, response, ring_of
+from tests.emit.processes import Processes
+from tests.emit.test_formats import read
 
 
 def output(path: Path, made: list[Message], capacity: int = 8 << 20) -> FileOutput:
@@ -160,3 +164,123 @@ def test_a_long_recording_does_not_fill_the_page_cache(tmp_path: Path, monkeypat
     for at in range(0, size - CACHED_BYTES, 1 << 20):
         assert sum(begin <= at < end for begin, end in told) >= 2
     assert len(told) <= size // WRITE_BEHIND_BYTES
+
+
+# -- rotation
+
+DAY_NS = 86_400 * 10**9
+
+
+def rotating(directory: Path, ring: Ring, name: str = "%Y-%m-%d/%H%M", kind: str = "jsonl", **spec: Any) -> FileOutput:
+    """Make an output whose files follow each other."""
+    chosen = OutputSpec("file", 0, path=str(directory / name), format=kind, **spec)  # type: ignore[arg-type]
+    made = FORMATS.get(kind, FileOutput)(chosen, Consumer(ring), Counters(worker_counters(1)))
+    assert isinstance(made, FileOutput)
+    return made
+
+
+def files(directory: Path) -> dict[str, list[Message]]:
+    """Return what each file below a directory holds."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): read(path)[0] for path in paths}
+
+
+KINDS = ("jsonl", "recording", "gor", "har")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_message_is_in_the_file_of_its_own_time(tmp_path: Path, kind: str):
+    """Whatever order they come in; around midnight those of two days alternate."""
+    minutes = [0, 1, 0, 1, 2, 0, 1439, 1440, 1439, 1440, 0]
+    made = [response(at, first_ns=DAY_NS + 60 * 10**9 * minute) for at, minute in enumerate(minutes)]
+    out = rotating(tmp_path, ring_of(made), kind=kind)
+    run(out)
+    found = {name: [each.id for each in held] for name, held in files(tmp_path).items()}
+    assert found == {
+        "1970-01-02/0000": [0, 2, 5, 10], "1970-01-02/0001": [1, 3], "1970-01-02/0002": [4],
+        "1970-01-02/2359": [6, 8], "1970-01-03/0000": [7, 9],
+    }  # fmt: skip
+    assert (out.tally.delivered, out.tally.undelivered) == (len(made), 0)
+    assert (tmp_path / "1970-01-02").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_are_not_longer_than_allowed(tmp_path: Path, kind: str):
+    """But for a message that alone is; a run that starts again goes on in the last one."""
+    made = [*conversation(300), response(400, os.urandom(100_000)), *conversation(10)]
+    for runs in (1, 2):
+        run(rotating(tmp_path, ring_of(made), "m.x", kind, rotate_bytes=20_000))
+        found = files(tmp_path)
+        names = ["m.x", *(f"m.{number}.x" for number in range(1, len(found)))]
+        assert sorted(found) == sorted(names)
+        assert len(names) > 5
+        whole = [each.payload for name in names for each in found[name]]
+        assert whole == [each.payload for each in made] * runs
+        sizes = [(tmp_path / name).stat().st_size for name in names]
+        assert sum(size > 20_000 * (3 if kind == "har" else 1) for size in sizes) == runs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_in_parts_is_in_one_file(tmp_path: Path, kind: str):
+    """However long it is, with others before and behind."""
+    made = [*conversation(4), response(9, os.urandom(3_000_000), first_ns=DAY_NS), *conversation(4)]
+    out = rotating(tmp_path, ring_of(made, 4 << 20), "%F", kind, rotate_bytes=1_000_000)
+    run(out)
+    found = files(tmp_path)
+    assert [each.id for each in found["1970-01-02"]] == [9]
+    assert sum(map(len, found.values())) == len(made)
+
+
+def test_a_message_that_stops_short_ends_where_another_time_begins(tmp_path: Path):
+    """Its writer died; its line is closed in its own file."""
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    for part in records_of(response(1, bytes(600_000), first_ns=0), 100_008)[:2]:
+        assert producer.try_put(KIND_MESSAGE, part)
+    for record in records_of(response(2, first_ns=DAY_NS)):
+        assert producer.try_put(KIND_MESSAGE, record)
+    producer.close()
+    out = rotating(tmp_path, ring, "%F")
+    run(out)
+    assert out.locked is False
+    assert (tmp_path / "1970-01-01").read_bytes().endswith(b',"aborted":true}\n')
+    assert [each.id for each in read(tmp_path / "1970-01-02")[0]] == [2]
+
+
+def test_few_files_are_open_at_a_time(tmp_path: Path):
+    """A recording of a month, read at once, is thousands of minutes."""
+    made = [response(at, first_ns=60 * 10**9 * at) for at in range(200)]
+    out = rotating(tmp_path, ring_of(made))
+    out.start(0.0)
+    out.finish()
+    head = out.consumer.head
+    while not out.done(head):
+        out.pump(head, 0.0)
+        assert len(out.targets) <= MOST_TARGETS
+    out.close()
+    assert len(files(tmp_path)) == 200
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path):
+    """With the messages that it costs."""
+    (tmp_path / "1970-01-02").write_text("not a directory")
+    out = rotating(tmp_path, ring_of([response(1, first_ns=0), response(2, first_ns=DAY_NS)]))
+    run(out)
+    assert out.failure == f"cannot write to {tmp_path}/1970-01-02: file exists"
+    assert (out.tally.delivered, out.tally.undelivered) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_rotate_together(tmp_path: Path, processes: Processes, kind: str):
+    """Several processes, the same files, nothing lost, none too long."""
+    made = [each.replace(first_ns=60 * 10**9 * (at // 400)) for at, each in enumerate(conversation(1600))]
+    spec = {"path": str(tmp_path / "%H%M.x"), "format": kind, "rotate_bytes": 60_000}
+    workers = [processes.worker(ring_of(made, 32 << 20), OutputSpec("file", 0, **spec)) for _ in range(3)]  # type: ignore[arg-type]
+    assert [each.end() for each in workers] == [0, 0, 0]
+    found = files(tmp_path)
+    assert len(found) > 8
+    for minute in range(4):
+        ids = sorted(each.id for name, held in found.items() if name.startswith(f"000{minute}") for each in held)
+        assert ids == sorted(each.id for each in made[400 * minute : 400 * minute + 400] * 3)
+    limit = 60_000 * (3 if kind == "har" else 1)
+    assert max((tmp_path / name).stat().st_size for name in found) <= limit

@@ -198,3 +198,25 @@ def test_a_header_that_lies_about_its_start_line_is_survived():
     Producer(ring).try_put(KIND_MESSAGE, MESSAGE_HEADER.pack(*fields) + payload)
     line = read_lines(encode(ring))[0]
     assert (line["method"], line["target"]) == ("", "")
+
+
+@given(times=st.lists(st.integers(0, 5), max_size=12), window=st.tuples(st.integers(0, 5), st.integers(0, 6)))
+def test_a_window_of_time_ends_where_another_begins(times: list[int], window: tuple[int, int]):
+    """Half-open; what is outside is neither taken nor lost, and its time is told."""
+    made = [response(at, first_ns=ns) for at, ns in enumerate(times)]
+    ring = ring_of(made, 1 << 20)
+    writer, head = LineWriter(Consumer(ring), 1 << 16), Consumer(ring).head
+    writer.set_window(*window)
+    cursor = writer.fill(0, head, 1 << 20, True)
+    inside = next((at for at, ns in enumerate(times) if not window[0] <= ns < window[1]), len(times))
+    assert read_lines(bytes(writer.view())) == [as_line(message) for message in made[:inside]]
+    writer.clear()
+    cursor = writer.fill(cursor, head, 1 << 20, True)
+    assert writer.size == 0
+    assert writer.outside == (inside < len(times))
+    if writer.outside:
+        assert writer.stamp_ns == times[inside]
+        writer.set_window(0, 6)
+        writer.fill(cursor, head, 1 << 20, True)
+        assert not writer.outside
+        assert read_lines(bytes(writer.view())) == [as_line(message) for message in made[inside:]]

@@ -1,13 +1,16 @@
 """The end of a recording that is appended to: mended, and never more than that."""
 
 import os
+import unittest.mock
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emit.blocks import FILE_HEADER, file_header, seal
-from emit.tail import LOOKED_AT, Tail
+from emit.tail import LOOKED_AT, Tail, last_before
 
 KEY = b"8 bytes."
 BLOCK = seal(b"a body", (1, 1, 0, 0), "none", KEY)
@@ -118,3 +121,24 @@ def test_recordings_joined_by_cat_are_appended_to_with_the_last_key(fd: int):
     tail = Tail(fd)
     assert tail.mend() == 0
     assert tail.key == b"another."
+
+
+@given(
+    data=st.text("ab", max_size=40).map(str.encode),
+    end=st.integers(0, 45),
+    needle=st.sampled_from([b"a", b"ab", b"bab"]),
+)
+def test_the_last_occurrence_is_found_step_by_step(file: int, data: bytes, end: int, needle: bytes):
+    """As if the file were in memory."""
+    os.ftruncate(file, 0)
+    os.pwrite(file, data, 0)
+    with unittest.mock.patch("emit.tail.STEP_BYTES", 5):
+        assert last_before(file, needle, min(end, len(data))) == data[:end].rfind(needle)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """An open file."""
+    fd = os.open(tmp_path_factory.mktemp("t") / "f", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)

@@ -129,8 +129,17 @@ def test_wrong_values_are_shown_with_what_to_write_instead(text, line):
         (
             PCAP + '[[output]]\ntype = "file"\npath = "o"\ncompression = "gzip"\n',
             "output.0.compression",
-            "JSON Lines are written as they are",
+            "only recordings are compressed",
         ),
+        *[
+            (
+                PCAP + f'[[output]]\ntype = "file"\npath = "{path}"\nrotate_every = "90s"\n',
+                "output.0.rotate_every",
+                advice,
+            )
+            for path, advice in (("o", "always be the same"), ("%Y%m%d-%H%M", "a multiple of 60 s"))
+        ],
+        (PCAP + '[[output]]\ntype = "file"\npath = "100%.rec"\n', "output.0.path", 'write "%%" for a percent sign'),
         (PCAP + '[[output]]\ntype = "stdout"\n' * 2, "output.1.type", "output.0.type is the same"),
         (
             TCP + '[[output]]\ntype = "tcp"\naddress = "127.0.0.1:24224"\n',
