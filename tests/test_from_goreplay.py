@@ -1,0 +1,406 @@
+"""docs/from-goreplay.md is true: every flag of GoReplay has its row, all that is written there is accepted, and rows do
+what GoReplay does, as it documents it."""
+
+import contextlib
+import re
+import subprocess
+import tomllib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import typer
+
+from assemble.message import Message
+from pipeline import cli
+from pipeline.config import Config
+from pipeline.explain import explain
+from pipeline.settings import parse
+from tests.emit.builders import as_line, read_lines, request
+from tests.integration.jobs import COMMAND, configuration, exchange, pipeline, reading, writing
+from tests.integration.replays import asked, readdressed, record, recorded, replay, sending
+from tests.packets_files import write_pcap
+from tests.packets_tunnels import UDP, framed, outer, vxlan
+from tests.targets import target
+
+ROOT: Final = Path(__file__).parents[1]
+TEXT: Final = (ROOT / "docs" / "from-goreplay.md").read_text(encoding="utf-8")
+
+FLAGS: Final = set(re.findall(r"\S+", """
+    copy-buffer-size cpuprofile debug exit-after http-allow-header http-allow-method http-allow-url
+    http-basic-auth-filter http-disallow-header http-disallow-url http-header-limiter http-original-host
+    http-param-limiter http-pprof http-rewrite-header http-rewrite-url http-set-header http-set-param
+    input-dummy input-file input-file-dry-run input-file-loop input-file-max-wait input-file-read-depth
+    input-file-watch input-file-watch-interval input-http
+    input-kafka-host input-kafka-json-format input-kafka-mechanism input-kafka-offset input-kafka-password
+    input-kafka-topic input-kafka-use-sasl input-kafka-username
+    input-raw input-raw-allow-incomplete input-raw-bpf-filter input-raw-buffer-size input-raw-buffer-timeout
+    input-raw-engine input-raw-expire input-raw-ignore-interface input-raw-immediate-mode input-raw-monitor
+    input-raw-override-snaplen input-raw-promisc input-raw-protocol input-raw-realip-header input-raw-stats
+    input-raw-timestamp-type input-raw-track-response input-raw-vlan input-raw-vlan-vid input-raw-vxlan-port
+    input-raw-vxlan-vni
+    input-tcp input-tcp-certificate input-tcp-certificate-key input-tcp-secure
+    kafka-tls-ca-cert kafka-tls-client-cert kafka-tls-client-key memprofile middleware
+    output-binary output-binary-debug output-binary-timeout output-binary-track-response output-binary-workers
+    output-dummy output-file output-file-append output-file-buffer output-file-flush-interval
+    output-file-max-size-limit output-file-queue-limit output-file-size-limit
+    output-http output-http-compatibility-mode output-http-debug output-http-elasticsearch output-http-header
+    output-http-header-filter output-http-header-hash-filter output-http-method output-http-queue-len
+    output-http-redirects output-http-response-buffer output-http-rewrite-url output-http-skip-verify
+    output-http-stats output-http-stats-ms output-http-timeout output-http-track-response
+    output-http-url-regexp output-http-worker-timeout output-http-workers output-http-workers-min
+    output-kafka-host output-kafka-json-format output-kafka-mechanism output-kafka-password output-kafka-topic
+    output-kafka-use-sasl output-kafka-username output-null output-stdout
+    output-tcp output-tcp-response-buffer output-tcp-secure output-tcp-skip-verify output-tcp-stats
+    output-tcp-sticky output-tcp-workers
+    output-ws output-ws-skip-verify output-ws-stats output-ws-sticky output-ws-workers
+    prettify-http recognize-tcp-sessions split-output stats verbose
+"""))  # fmt: skip
+"""What `gor --help` lists, of 0.16, 1.3 and the settings of May 2025."""
+
+NEEDED: Final = {
+    ("input", "pcap"): 'path = "examples/shop.pcap"',
+    ("input", "file"): 'path = "shop.rec"',
+    ("output", "http"): 'address = "http://staging.internal:8080"',
+    ("output", "tcp"): 'address = "replay.internal:24224"',
+    ("output", "file"): 'path = "shop.jsonl"',
+}
+"""A key that a table cannot do without; rows name it only where it matters."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table that says what to write instead."""
+
+    section: str
+    gor: str
+    instead: str
+    about: tuple[str, ...]  # the table that keys belong into where no other is named, as its first lines
+
+    @property
+    def flags(self) -> set[str]:
+        """The flags of GoReplay that it is about."""
+        return set(re.findall(r"`--([\w-]+)", self.gor)) | set(re.findall(r" --([\w-]+)", self.gor))
+
+    @property
+    def spans(self) -> list[str]:
+        """What stands in backquotes."""
+        return re.findall(r"`([^`]+)`", self.instead)
+
+    @property
+    def ways(self) -> list[list[list[str]]]:
+        """What it writes, in each way that it offers: tables, each its head and its keys."""
+        parts = re.split(r"(?:;| or) (?=(?:[^`]*`[^`]*`)*[^`]*$)", self.instead)
+        return [tables for tables in map(self._tables, parts) if tables]
+
+    def _tables(self, text: str) -> list[list[str]]:
+        found: list[list[str]] = []
+        for span in re.findall(r"`([^`]+)`", text):
+            if re.fullmatch(r"\[+\w+\]+", span):
+                found.append([span])
+            elif re.match(r"\w+ = ", span):
+                if not found:
+                    found.append(list(self.about))
+                found[-1].append(span)
+        return found
+
+
+def rows() -> Iterator[Row]:
+    """Read the tables of the document."""
+    for section in TEXT.split("\n## ")[1:]:
+        said = re.search(r"^Keys belong into (.+?)[,.]", section, re.MULTILINE)
+        about = re.findall(r"`([^`]+)`", said[1]) if said else []
+        for line in section.splitlines():
+            cells = [each.strip().replace(r"\|", "|") for each in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if cells and cells[0].startswith("`"):
+                yield Row(section.split("\n")[0], cells[0], cells[-1], tuple(about))
+
+
+ROWS: Final = list(rows())
+
+
+def row(gor: str) -> Row:
+    """Return the row whose first cell is this."""
+    (found,) = [each for each in ROWS if each.gor == f"`{gor}`"]
+    return found
+
+
+def written(tables: list[list[str]]) -> str:
+    """Return a whole configuration in which these tables stand, the rest as small as it can be."""
+    heads = [re.sub(r"\W", "", head) for head, *_keys in tables]
+    text = []
+    for (head, *keys), name in zip(tables, heads, strict=True):
+        given = dict(key.split(" = ", 1) for key in keys)
+        assert len(given) == len(keys), f"a key twice: {keys}"
+        if name == "output" and "type" not in given:
+            given = {"type": '"null"'} | given
+        needed = NEEDED.get((name, given.get("type", "").strip('"')), "").split(" = ", 1)
+        if needed[0] and needed[0] not in given:
+            given[needed[0]] = needed[1]
+        text += [head, *(f"{key} = {value}" for key, value in given.items())]
+    if "input" not in heads:
+        text += ["[input]", 'type = "pcap"', NEEDED["input", "pcap"]]
+    if "output" not in heads:
+        text += ["[[output]]", 'type = "null"']
+    return "\n".join(text)
+
+
+def test_every_flag_of_gor_has_its_row_and_no_row_one_that_is_not():
+    """Whoever moves looks for what they have, and nothing else."""
+    assert {flag for each in ROWS for flag in each.flags} == FLAGS
+    first = [each.gor for each in ROWS]
+    assert len(first) == len(set(first))
+
+
+def test_every_row_says_something():
+    """An empty cell would be read as "works the same"."""
+    for each in ROWS:
+        if each.section == "Older names":
+            assert set(re.findall(r"`--([\w-]+)`", each.instead)) < FLAGS
+        elif "nothing to write" not in each.instead and not each.instead.startswith("not offered"):
+            command = any(span.split()[0] in {"pipeline", "timeout", "python3"} for span in each.spans)
+            assert each.ways or command, each
+
+
+@pytest.fixture
+def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory in which the files that rows and recipes name are there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").mkdir()
+    for name in ("capture.pcap", "examples/shop.pcap", "shop.rec", "logs-1.rec", "ca.pem"):
+        (tmp_path / name).touch()
+
+
+def accepted(text: str) -> Config:
+    """Check a configuration as `pipeline check` does."""
+    config = parse(text, "docs/from-goreplay.md")
+    assert list(explain(config))[-1] == "The configuration is valid."
+    return config
+
+
+@pytest.mark.usefixtures("_somewhere")
+@pytest.mark.parametrize("each", [each for each in ROWS if each.ways], ids=lambda each: each.gor.strip("`"))
+def test_what_a_row_writes_is_accepted(each: Row):
+    """What is copied from here works, in each of the ways that a row offers."""
+    for tables in each.ways:
+        accepted(written(tables))
+
+
+@pytest.mark.usefixtures("_somewhere")
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.+?)```", TEXT, re.DOTALL))
+def test_the_recipes_are_accepted(text: str):
+    """They are what people begin with."""
+    accepted(text)
+
+
+def commands() -> list[list[str]]:
+    """Every command of ours in the document, as its words."""
+    blocks = re.findall(r"```\n(.+?)```", TEXT, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()] + [span for each in ROWS for span in each.spans]
+    found = [
+        line[line.index("pipeline ") :].split()[1:] for line in lines if re.match(r"(timeout .+ )?pipeline ", line)
+    ]
+    return [list(each) for each in dict.fromkeys(map(tuple, found))]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_the_commands_are_ones_that_there_are(words: list[str]):
+    """An option that was renamed would be a dead end."""
+    group: Any = typer.main.get_command(cli.app)
+    name, *rest = words
+    context = group.commands[name].make_context(name, rest)
+    assert not context.args
+
+
+def test_the_commands_of_gor_have_flags_that_gor_has():
+    """The left side is to be recognised."""
+    blocks = re.findall(r"```\n(gor .+?)```", TEXT, re.DOTALL)
+    assert len(blocks) > 3
+    assert {flag for block in blocks for flag in re.findall(r" --([\w-]+)", block)} < FLAGS
+
+
+# -- what rows do, against what GoReplay says that it does
+
+
+def settings_of(gor: str, way: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Return the tables that a row writes, as values, by their names."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for head, *keys in row(gor).ways[way]:
+        found.setdefault(head.strip("[]"), []).append(tomllib.loads("\n".join(keys)))
+    return found
+
+
+def keys_of(gor: str, way: int = 0) -> dict[str, Any]:
+    """Return the keys that a row writes into its first output, but for its type."""
+    output, *_others = settings_of(gor, way)["output"]
+    return {key: value for key, value in output.items() if key != "type"}
+
+
+def where_of(gor: str) -> str:
+    """Return the filter that a row writes."""
+    return str(keys_of(gor)["where"])
+
+
+def sample() -> list[Message]:
+    """Requests that differ in all that flags of GoReplay look at."""
+    heads = [
+        "", "Host: shop.example\r\n", "Host: SHOP.example:8080\r\n", "host: other.example\r\n",
+        "Accept: text/html, application/json\r\n", "Accept: text/html\r\n", "User-Agent: a Bot\r\n",
+        "User-Agent: Firefox\r\n", f"Authorization: Basic {b64encode(b'alice:secret').decode()}\r\n",
+        f"Authorization: Basic {b64encode(b'bob:alice:').decode()}\r\n", "Authorization: Bearer YWxpY2U6\r\n",
+    ]  # fmt: skip
+    targets = ["/", "/api/", "/api/a?b=/health", "/health", "/healthy?x", "/a", "/b?c", "/c?d=/a", "/x/api/"]
+    methods = ["GET", "HEAD", "POST", "GETS", "get"]
+    made = []
+    for number, (method, path, head) in enumerate(product(methods, targets, heads)):
+        payload = f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()
+        asked = request(number, target=path, method=method, payload=payload, head=len(payload))
+        made.append(asked.replace(sport=32_768 + number * 57))
+    return made
+
+
+def value(message: Message, name: str) -> str:
+    """Return a header as GoReplay finds it; empty if it is not there."""
+    found = re.search(rf"(?mi)^{name}: ?([^\r\n]*)", message.payload.decode())
+    return found[1] if found else ""
+
+
+def user(message: Message) -> str:
+    """Return user and password of Basic authentication."""
+    word, _, coded = value(message, "Authorization").partition(" ")
+    return b64decode(coded).decode() if word == "Basic" else ""
+
+
+Lets = Callable[[Message], object]
+
+LETS_THROUGH: Final[dict[str, Lets]] = {
+    "--http-allow-url ^/api/": lambda m: re.search("^/api/", str(m.target)),
+    "--http-allow-url ^/a --http-allow-url ^/b": lambda m: any(re.match(each, str(m.target)) for each in ("/a", "/b")),
+    "--http-disallow-url ^/health": lambda m: not re.search("^/health", str(m.target)),
+    "--http-allow-method GET --http-allow-method HEAD": lambda m: m.method in {"GET", "HEAD"},
+    '--http-allow-header "Accept: json"': lambda m: re.search("json", value(m, "Accept")),
+    r'--http-allow-header "Host: ^shop\.example$"': lambda m: value(m, "Host").lower().split(":")[0] == "shop.example",
+    '--http-disallow-header "User-Agent: Bot"': lambda m: not re.search("Bot", value(m, "User-Agent")),
+    "--http-basic-auth-filter ^alice:": lambda m: not user(m) or re.search("^alice:", user(m)),
+}  # fmt: skip
+"""What GoReplay sends on, by the flag: its documentation, word for word, but for the port and the case of a host."""
+
+
+def chosen(directory: Path, messages: Sequence[Message], wheres: Iterable[str]) -> list[list[object]]:
+    """Run over a recording of messages, and return the ids of those that each filter has let through."""
+    record(directory / "shop.rec", messages)
+    outputs = [f"{writing(f'{at}.jsonl')}\nwhere = '''{where} '''" for at, where in enumerate(wheres)]
+    config = configuration(directory / "filters.toml", recorded("shop.rec"), *outputs)
+    done = pipeline(directory, "run", "--config", config, "--strict")
+    assert done.returncode == 0, done.stderr
+    files = [(directory / f"{at}.jsonl").read_bytes() for at in range(len(outputs))]
+    return [[line["id"] for line in read_lines(file)] for file in files]
+
+
+def test_filters_let_through_what_gor_does(tmp_path: Path):
+    """Each beside the others; every one of them leaves something out."""
+    messages = sample()
+    found = chosen(tmp_path, messages, map(where_of, LETS_THROUGH))
+    for ids, (gor, lets) in zip(found, LETS_THROUGH.items(), strict=True):
+        wanted = [as_line(message)["id"] for message in messages if lets(message)]
+        assert 0 < len(wanted) < len(messages)
+        assert ids == wanted, gor
+
+
+def test_outputs_that_split_traffic_have_each_request_once(tmp_path: Path):
+    """A request at both, or at none, would be no split."""
+    messages = sample()
+    one, other = chosen(tmp_path, messages, [each["where"] for each in settings_of("--split-output")["output"]])
+    assert sorted(one + other) == sorted(as_line(message)["id"] for message in messages)
+    assert min(len(one), len(other)) > len(messages) / 3
+
+
+def test_a_network_of_vxlan_is_chosen_by_its_number(tmp_path: Path):
+    """The expression is arithmetic on bytes: wrong ones are accepted, too."""
+    frames = [
+        (at_ns, framed(outer(UDP, vxlan(frame[14:], vni=41 + number % 3))))
+        for number in range(6) for at_ns, frame in exchange(number)
+    ]  # fmt: skip
+    write_pcap(tmp_path / "tunnel.pcap", frames)
+    (keys,) = settings_of("--input-raw-vxlan-vni 42")["input"]
+    source = f'{reading("tunnel.pcap")}\ndecapsulate = {keys["decapsulate"]}\nfilter = "{keys["filter"]}"'
+    config = configuration(tmp_path / "tunnel.toml", source, writing("out.jsonl"))
+    done = pipeline(tmp_path, "run", "--config", config)
+    assert done.returncode == 0, done.stderr
+    lines = read_lines((tmp_path / "out.jsonl").read_bytes())
+    assert {line["target"] for line in lines if line["kind"] == "request"} == {"/item/1", "/item/4"}
+
+
+def test_a_target_gets_the_host_the_methods_and_the_path_that_rows_say(tmp_path: Path):
+    """As GoReplay does, but for the path of an address; and every header in its place."""
+    head = "{} /a?b=1 HTTP/1.1\r\nx-Last: 1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n"
+    payloads = [head.format(method).encode() for method in ("GET", "POST", "HEAD")]
+    messages = [
+        request(number, target="/a?b=1", method=payload.split()[0].decode(), payload=payload, head=len(payload))
+        for number, payload in enumerate(payloads)
+    ]
+    messages.append(messages[0].replace(id=9, sport=50_000, complete=False, missing=1))
+    record(tmp_path / "shop.rec", messages)
+    with contextlib.ExitStack() as stack:
+        plain, original, named, some, based = (stack.enter_context(target()) for _ in range(5))
+        outputs = [
+            sending(plain.url),
+            sending(original.url, **keys_of("--http-original-host")),
+            sending(named.url, **keys_of('--http-set-header "Host: shop.example"')),
+            sending(some.url, **keys_of("--http-allow-method GET --http-allow-method HEAD", 1)),
+            sending(based.url + "/base"),
+        ]
+        found = replay(tmp_path, recorded("shop.rec"), *outputs)
+    assert all(found.count("failed_incomplete", at) == 1 for at in range(5))
+    for server, host in ((plain, plain.authority), (original, b"shop.example"), (named, b"shop.example")):
+        assert sorted(each.payload for each in server.arrivals) == sorted(readdressed(each, host) for each in payloads)
+    assert sorted(each.method for each in some.arrivals) == [b"GET", b"HEAD"]
+    assert {each.target for each in based.arrivals} == {b"/base/a?b=1"}
+
+
+def test_200_percent_is_twice_the_captured_speed(tmp_path: Path):
+    """No request is early, and the whole takes half of its time."""
+    step_s = 0.2
+    record(tmp_path / "shop.rec", asked(1, 6, step_ns=int(step_s * 1e9)))
+    with target() as server:
+        replay(tmp_path, recorded("shop.rec"), sending(server.url, **keys_of('--input-file "shop.gor|200%"')))
+    first, *rest = [each.at_s for each in server.arrivals]
+    assert all(at_s - first > number * step_s / 2 - 0.05 for number, at_s in enumerate(rest, 1))
+    assert rest[-1] - first < 5 * step_s * 0.9
+
+
+def test_a_number_of_requests_per_second_is_that_and_nothing_is_dropped(tmp_path: Path):
+    """GoReplay drops what is above; here it comes later."""
+    record(tmp_path / "shop.rec", asked(4, 10, step_ns=0))
+    with target() as server:
+        found = replay(tmp_path, recorded("shop.rec"), sending(server.url, **keys_of('--input-file "shop.gor|100"')))
+    times = [each.at_s for each in server.arrivals]
+    assert (len(times), found.count("delivered")) == (40, 40)
+    assert times[-1] - times[0] > 39 / 100 - 0.05
+
+
+def test_other_outputs_get_the_answers(tmp_path: Path):
+    """By the id of their request, as GoReplay's third kind of payload."""
+    record(tmp_path / "shop.rec", asked(2, 3))
+    with target() as server:
+        output = sending(server.url, **keys_of("--output-http-track-response"))
+        replay(tmp_path, recorded("shop.rec"), output, writing("out.jsonl"))
+    lines = read_lines((tmp_path / "out.jsonl").read_bytes())
+    ids = {kind: sorted(line["id"] for line in lines if line["kind"] == kind) for kind in ("request", "replayed")}
+    assert ids["request"] == ids["replayed"]
+    assert len(set(ids["replayed"])) == 6
+
+
+def test_a_run_that_timeout_ends_is_in_order(tmp_path: Path):
+    """Its sums close, and its exit code says so."""
+    (words,) = [each for each in row("--exit-after 30s").spans if each.startswith("timeout ")]
+    head = words[: words.index(" pipeline ")].replace(" 30", " 2").split()
+    config = configuration(tmp_path / "mirror.toml", 'type = "tcp"\nlisten = "127.0.0.1:0"', 'type = "null"')
+    done = subprocess.run(
+        [*head, COMMAND, "run", "--config", config, "--strict"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, "the ledger closes" in done.stderr) == (0, True), done.stderr
