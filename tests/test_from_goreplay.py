@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import pytest
 import typer
 
-from assemble.message import Message
+from assemble.message import Message, read_message
+from emit.recording import Reader
 from pipeline import cli
 from pipeline.config import Config
 from pipeline.explain import explain
@@ -25,7 +27,7 @@ from tests.integration.jobs import COMMAND, configuration, exchange, pipeline, r
 from tests.integration.replays import asked, readdressed, record, recorded, replay, sending
 from tests.packets_files import write_pcap
 from tests.packets_tunnels import UDP, framed, outer, vxlan
-from tests.targets import target
+from tests.targets import fields, target
 
 ROOT: Final = Path(__file__).parents[1]
 TEXT: Final = (ROOT / "docs" / "from-goreplay.md").read_text(encoding="utf-8")
@@ -100,7 +102,7 @@ class Row:
     def _tables(self, text: str) -> list[list[str]]:
         found: list[list[str]] = []
         for span in re.findall(r"`([^`]+)`", text):
-            if re.fullmatch(r"\[+\w+\]+", span):
+            if re.fullmatch(r"\[+[\w.]+\]+", span):
                 found.append([span])
             elif re.match(r"\w+ = ", span):
                 if not found:
@@ -112,7 +114,7 @@ class Row:
 def rows() -> Iterator[Row]:
     """Read the tables of the document."""
     for section in TEXT.split("\n## ")[1:]:
-        said = re.search(r"^Keys belong into (.+?)[,.]", section, re.MULTILINE)
+        said = re.search(r"^Keys belong into (.+?)[,.](?: |$)", section, re.MULTILINE)
         about = re.findall(r"`([^`]+)`", said[1]) if said else []
         for line in section.splitlines():
             cells = [each.strip().replace(r"\|", "|") for each in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -131,7 +133,9 @@ def row(gor: str) -> Row:
 
 def written(tables: list[list[str]]) -> str:
     """Return a whole configuration in which these tables stand, the rest as small as it can be."""
-    heads = [re.sub(r"\W", "", head) for head, *_keys in tables]
+    heads = [head.strip("[]") for head, *_keys in tables]
+    if heads[0].startswith("output."):
+        return written([["[[output]]"], *tables])
     text = []
     for (head, *keys), name in zip(tables, heads, strict=True):
         given = dict(key.split(" = ", 1) for key in keys)
@@ -317,6 +321,116 @@ def test_outputs_that_split_traffic_have_each_request_once(tmp_path: Path):
     one, other = chosen(tmp_path, messages, [each["where"] for each in settings_of("--split-output")["output"]])
     assert sorted(one + other) == sorted(as_line(message)["id"] for message in messages)
     assert min(len(one), len(other)) > len(messages) / 3
+
+
+def through(directory: Path, messages: Sequence[Message], keys: str) -> list[Message]:
+    """Run over a recording of messages, with these keys in an output that writes another; return what is in that."""
+    record(directory / "shop.rec", messages)
+    output = f'type = "file"\npath = "out.rec"\nformat = "recording"\n{keys}'
+    config = configuration(directory / "through.toml", recorded("shop.rec"), output)
+    done = pipeline(directory, "run", "--config", config, "--strict")
+    assert done.returncode == 0, done.stderr
+    with Reader(str(directory / "out.rec")) as found:
+        return [read_message(each) for each in found]
+
+
+Request = tuple[str, list[tuple[str, str]], dict[bytes, bytes]]
+"""Path, parameters and headers."""
+
+
+def taken_apart(message: Message) -> Request:
+    """Return what rules change of a request; where a header stands is of no interest."""
+    path, _, query = str(message.target).partition("?")
+    return path, parse_qsl(query, keep_blank_values=True), dict(fields(message.payload))
+
+
+def replaced(pattern: str, template: str, text: str) -> str:
+    """Replace as Go does, where groups are $1."""
+    return re.sub(pattern, template.replace("$", "\\"), text)
+
+
+def url(message: Message, pattern: str, template: str) -> Message:
+    """Return a request whose target is rewritten."""
+    return retargeted(message, replaced(pattern, template, str(message.target)))
+
+
+def parameter(message: Message, name: str, text: str) -> Message:
+    """Return a request in which a parameter is set: in its place, or at the end."""
+    path = str(message.target)
+    known = re.search(rf"(?<=[?&]){name}=[^&]*", path)
+    if known:
+        return retargeted(message, path[: known.start()] + f"{name}={text}" + path[known.end() :])
+    return retargeted(message, f"{path}{'&' if '?' in path else '?'}{name}={text}")
+
+
+def retargeted(message: Message, path: str) -> Message:
+    """Return a request for something else."""
+    payload = message.payload.replace(str(message.target).encode(), path.encode(), 1)
+    return message.with_payload(payload, len(payload))
+
+
+def header(message: Message, name: str, text: str) -> Message:
+    """Return a request in which a header is set: in its place, or as one more."""
+    line = f"{name}: {text}\r\n".encode()
+    payload, known = re.subn(rb"(?mi)^%s:[^\n]*\n" % name.encode(), line, message.payload)
+    payload = payload if known else message.payload[:-2] + line + b"\r\n"
+    return message.with_payload(payload, len(payload))
+
+
+def rewritten(message: Message, name: str, pattern: str, template: str) -> Message:
+    """Return a request in which a header, if it is there, is rewritten."""
+    text = value(message, name)
+    return header(message, name, replaced(pattern, template, text)) if text else message
+
+
+CHANGES: Final[dict[str, Callable[[Message], Message]]] = {
+    "--http-rewrite-url /v1/user/([^/]+)/ping:/v2/user/$1/ping": lambda m: url(
+        m, "/v1/user/([^/]+)/ping", "/v2/user/$1/ping"
+    ),
+    "--http-set-param api_key=1": lambda m: parameter(m, "api_key", "1"),
+    '--http-set-header "X-Replay: 1"': lambda m: header(m, "X-Replay", "1"),
+    '--http-rewrite-header "Referer: shop,staging"': lambda m: rewritten(m, "Referer", "shop", "staging"),
+    "--output-http http://alice:secret@staging.internal": lambda m: header(
+        m, "Authorization", f"Basic {b64encode(b'alice:secret').decode()}"
+    ),
+}
+"""What GoReplay makes of a request, by the flag, as it documents it."""
+
+
+@pytest.mark.parametrize("gor", CHANGES)
+def test_rules_change_what_gor_does(tmp_path: Path, gor: str):
+    """In all requests, whether there is something to change or not; the rest stays as it was."""
+    made = []
+    heads = ["", "X-Replay: 0\r\n", "x-replay:2\r\nReferer: http://shop/shop\r\n", "Authorization: Basic eDp5\r\n"]
+    targets = ["/", "/v1/user/7/ping", "/v1/user/7/ping/v1/user/8/ping?a=/v1/", "/v1/user//ping", "/a?api_key=7&b=2",
+               "/a?b&api_key=", "/a?my_api=1&b=c%20d"]  # fmt: skip
+    for number, (path, head) in enumerate(product(targets, heads)):
+        payload = f"GET {path} HTTP/1.1\r\nHost: shop\r\n{head}\r\n".encode()
+        made.append(request(number, target=path, payload=payload, head=len(payload)))
+    tables = "\n".join(line for table in row(gor).ways[0] for line in table)
+    got = through(tmp_path, made, tables)
+    wanted = [taken_apart(CHANGES[gor](each)) for each in made]
+    assert [taken_apart(each) for each in got] == wanted
+    assert wanted != [taken_apart(each) for each in made]
+
+
+def test_a_target_is_asked_for_the_host_that_a_rule_makes(tmp_path: Path):
+    """The recipe, whole: another host, and no token goes out."""
+    recipe = next(block for block in re.findall(r"```toml\n(.+?)```", TEXT, re.DOTALL) if "output.mask" in block)
+    payload = b"GET /a?token=7&b=2 HTTP/1.1\r\nhost: %s\r\nAuthorization: Basic eDp5\r\n\r\n"
+    made = [
+        request(number, target="/a?token=7&b=2", payload=payload % host, head=len(payload % host))
+        for number, host in enumerate([b"eu.shop.example.com", b"example.org"])
+    ]
+    record(tmp_path / "shop.rec", made)
+    with target() as server:
+        _, keys = recipe.split("[[output]]\n")
+        found = replay(tmp_path, recorded("shop.rec"), keys.replace("http://staging.internal:8080", server.url))
+    assert found.count("delivered") == 2
+    assert sorted(each.values(b"host") for each in server.arrivals) == [[b"eu.shop.beta.example.com"], [b"example.org"]]
+    assert {(each.target, *each.values(b"authorization")) for each in server.arrivals} == {
+        (b"/a?token=***&b=2", b"***")
+    }
 
 
 def test_a_network_of_vxlan_is_chosen_by_its_number(tmp_path: Path):
