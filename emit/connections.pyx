@@ -123,6 +123,19 @@ cdef class Connections(Requests):
         """Whether nothing is queued and nothing under way."""
         return self.queued == 0 and self.body is None
 
+    def stop(self):
+        """Give up what has a time, and is not under way: the run is to end, and nobody waits for that."""
+        cdef Session session
+        if not self.pace.timed:
+            return
+        self.stopped = True
+        self.ahead_ns = 0
+        while self.due:
+            self.account(<Request>heappop(self.due)[2], "failed_left")
+        for session in list(self.sessions.values()):
+            while session.first is not None:
+                self.account(session.pop(), "failed_left")
+
     def leave(self):
         """Give up what is under way, as nobody will hear the answer; what is not sent stays for a successor."""
         cdef Connection connection

@@ -110,6 +110,11 @@ class HttpOutput(Output):
         at_ns = None if self.engine is None else self.engine.deadline_ns()
         return None if at_ns is None else at_ns / 1e9
 
+    def stop(self) -> None:
+        if self.engine is not None:
+            self.engine.stop()
+            self.account()
+
     def let_no_other(self) -> None:
         if self.engine is not None:
             self.engine.leave()

@@ -108,6 +108,9 @@ class Output(abc.ABC):
         """Note that the ring is closed: nothing is worth waiting for any more."""
         self.final = True
 
+    def stop(self) -> None:  # noqa: B027  # in most nothing waits for its time
+        """Note that the run is to end: what would be delivered at some later time is not."""
+
     def done(self, head: int) -> bool:
         """Whether every message before `head` has its outcome."""
         return self.cursor == head == self.safe

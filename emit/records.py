@@ -43,7 +43,7 @@ OUTPUT_COUNTERS: Final = (
     "failed_reset",  # whose connection was closed or reset before the answer was whole
     "failed_garbage",  # that something answered which is not HTTP/1
     "failed_incomplete",  # that were not captured whole, and are not sent
-    "failed_left",  # that were under way when the worker was told to leave
+    "failed_left",  # that were under way when the worker was told to leave, or waited for their time when the run ended
     "copies_failed",  # second and further copies of a request that were not answered
     "retried",  # requests sent once more
     "connections",  # opened to the target
@@ -203,6 +203,7 @@ class WorkerSpec:
     workers: int
     outputs: tuple[OutputSpec, ...]
     leave: Flag = field(default_factory=Flag, repr=False)  # raised: a successor takes over
+    stop: Flag = field(default_factory=Flag, repr=False)  # raised: the run is to end, what is there is delivered
     after: Ended | None = field(default=None, repr=False)  # whom it succeeds
     answers: Ring | None = field(default=None, repr=False)  # where what answers its requests goes
     asked: tuple[tuple[str, Verdicts], ...] = field(default=(), repr=False)  # by `where`: to be known of requests sent

@@ -85,6 +85,7 @@ cdef class Requests:
     cdef readonly uint64_t queued
     cdef int64_t ahead_ns            # when the request taken last is due
     cdef int64_t now_ns
+    cdef bint stopped                # nothing more is sent
     cdef Joint joint                 # the message in parts under way
     cdef bytearray body
     cdef MessageHeader whole         # its header

@@ -151,8 +151,8 @@ cdef class Requests:
         cdef bytes data = None
         if header.flags & FLAG_COMPLETE and size == header.total:
             data = self.preparer.prepare(at, header, size, 1)
-        if data is None:
-            self.count("failed_incomplete")
+        if data is None or self.stopped:
+            self.count("failed_incomplete" if data is None else "failed_left")
             return self.count("undelivered")
         held = Held.__new__(Held)
         held.start = start

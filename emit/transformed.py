@@ -142,6 +142,9 @@ class TransformedOutput(Output):
         self.inner.let_no_other()
         self.advance()
 
+    def stop(self) -> None:
+        self.inner.stop()
+
     def let_go(self) -> None:
         self.marks.clear()
         self.kept = self.cursor

@@ -79,7 +79,7 @@ class Worker:
         self.poller = select.poll()
         self.watched: dict[int, int] = {}
         self.moved = True
-        self.leaving = False
+        self.leaving = self.stopping = False
 
     def recover(self) -> None:
         """Finish what a predecessor was killed in: it books, notes the position, and releases, in this order."""
@@ -190,6 +190,8 @@ class Worker:
         wanted = {fd: events for output in self.outputs for fd, events in output.descriptors().items()}
         wanted |= {fd: events for output in self.outputs for fd, events in output.wakeups().items()}
         wanted[self.spec.leave.fileno()] = select.POLLIN
+        if not self.stopping:
+            wanted[self.spec.stop.fileno()] = select.POLLIN
         if armed:
             wanted[self.consumer.fileno()] = select.POLLIN
         self.poll(wanted, timeout_ms)
@@ -203,9 +205,17 @@ class Worker:
         now_s = time.monotonic()
         for fd, _events in ready:
             self.leaving = self.leaving or fd == self.spec.leave.fileno()
+            if fd == self.spec.stop.fileno():
+                self.stop()
             for output in self.outputs:
                 if fd in output.descriptors():
                     output.on_ready(now_s)
+
+    def stop(self) -> None:
+        """Tell the outputs that the run is to end."""
+        self.stopping = True
+        for output in self.outputs:
+            output.stop()
 
     def until_deadline_ms(self) -> int:
         """Return how long the nearest deadline is away, rounded up."""

@@ -292,6 +292,8 @@ class Supervisor:
             for child in self.children:
                 if child.stage.source and not child.reaped:
                     child.process.terminate()
+                elif child.stage.kind == "worker":
+                    child.stage.spec.stop.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
 
     def _set_deadline(self) -> None:
         if self.deadline_s is None:

@@ -276,6 +276,22 @@ def test_failures_are_answers_too():
     assert (number, status, payload, complete) == (7, 0, b"", False)
 
 
+@pytest.mark.parametrize("how", MODES)
+@pytest.mark.parametrize("pace", [{}, {"rate": 5.0}, {"speed": 0.1}], ids=str)
+def test_what_waits_for_its_time_is_given_up_when_the_run_ends(how: dict[str, bool], pace: dict[str, float]):
+    """What is under way is answered, what comes later is given up too; what has no time is sent as ever."""
+    messages = [request(n, sport=40_000 + n % 3, first_ns=10**18 + n * 10**8) for n in range(60)]
+    with target() as server:
+        run = Run(ring_of(messages), server.port, pace=Pace.create(**pace), **how)
+        run.until(lambda: bool(server.arrivals))
+        run.engine.stop()
+        counts = run.finish()
+    sent = len(server.arrivals)
+    assert counts["delivered"] == sent
+    assert (sent == 60) == (not pace)
+    assert counts.get("failed_left", 0) == counts.get("undelivered", 0) == 60 - sent
+
+
 def test_no_more_is_taken_than_the_queue_holds():
     messages = [request(n, b"x" * 10_000, sport=40_000 + n) for n in range(200)]
     with target(faults.silent) as server:

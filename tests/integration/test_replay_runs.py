@@ -254,6 +254,21 @@ def test_a_run_that_is_asked_to_end_brings_to_an_end_what_it_has_begun(tmp_path)
     assert done.failures() == {}
 
 
+@pytest.mark.parametrize("keys", [{"rate": 20}, {"speed": 0.1}], ids=str)
+def test_what_waits_for_its_time_is_not_waited_for(tmp_path, keys):
+    """Ctrl-C in a replay that would take another hour: under way is answered, all else is counted, at once."""
+    record(tmp_path / "shop.rec", asked(connections=4, each=500, step_ns=5_000_000))
+    with target() as server:
+        job = begin(tmp_path, recorded("shop.rec"), sending(server.url, **keys))
+        wait_until(lambda: len(server.arrivals) > 10, "requests")
+        job.send_signal(signal.SIGTERM)
+        done = ended(tmp_path, job)
+    assert done.done.returncode == 0, done.done.stderr
+    assert done.count("delivered") == len(server.arrivals) < 2000
+    assert done.failures().keys() == {"left"}
+    assert "draining" in done.done.stderr
+
+
 def test_a_second_request_to_end_ends_it_at_once(tmp_path):
     """A server that never answers keeps nobody waiting."""
     record(tmp_path / "shop.rec", asked(connections=4, each=20))

@@ -26,6 +26,7 @@ class FakeSpec:
     writes: Ring | None = None
     parent: int = os.getpid()
     leave: Flag = field(default_factory=Flag)
+    stop: Flag = field(default_factory=Flag)
     after: Ended | None = None
 
 

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -90,6 +91,7 @@ def test_the_first_signal_drains(number):
     assert (outcome.exit_code, outcome.errors) == (0, [])
     assert outcome.stopped_by == signal.Signals(number).name
     assert seen(run) == {"worker 0": 1, "capture": 1}
+    assert select.select([run.workers()[0].spec.stop], [], [], 0)[0], "the worker was told that the run ends"
 
 
 def test_the_second_signal_aborts_and_says_what_was_in_flight():
