@@ -30,6 +30,8 @@ from pipeline.stages import selection, settings
 from pipeline.values import read_url, write_address, write_size
 
 KINDS: Final = {"request": REQUEST, "response": RESPONSE, "replayed": REPLAYED}
+STEPS: Final = ("sample", "rewrite", "python", "middleware", "mask", "limit")
+"""Keys of an output that come after its `where`: what they do is known only by doing it."""
 MOST_ROWS: Final = 20
 MOST_CONNECTIONS: Final = 1_000_000  # told apart; more are not counted
 ENOUGH: Final = 2 * 2**20  # bytes of a message: filters look at no more than that
@@ -113,6 +115,9 @@ class Rehearsal:
             span_s = (self.last_ns - (self.first_ns or 0)) / NS_PER_S
             yield f"captured    {when(self.first_ns or 0)} to {when(self.last_ns)} UTC, {span_s:,.1f} s"
             yield f"            on {len(self.connections):,} connections"
+        skipped = [name for name in STEPS if name in self.output.model_fields_set]
+        if skipped:
+            yield f"            at most: {', '.join(skipped)} not applied here"
         left = ", ".join(f"{count:,} {reason}" for reason, count in self.left.most_common())
         yield f"left out    {left or 'nothing'}"
         if total:

@@ -133,6 +133,13 @@ def test_an_output_that_replays_nothing_is_refused(tmp_path):
         list(rehearse(build({"input": {"type": "file", "path": str(path)}, "output": [{"type": "null"}]}, "x")))
 
 
+def test_what_is_not_rehearsed_is_said(tmp_path):
+    """A sample of which all is announced would be a surprise, if a pleasant one."""
+    path = record(tmp_path / "a.rec", asked(1, 5))
+    assert "at most: sample, limit not applied here" in said(path, "output.0.limit=5", "output.0.sample=10")
+    assert "at most" not in said(path)
+
+
 def test_nothing_to_send_is_said(tmp_path):
     """A filter that is too narrow is found before the night of the test."""
     text = said(record(tmp_path / "a.rec", asked(1, 1)), where="method == 'PUT'")
