@@ -5,6 +5,7 @@ last, so that start-up is not in them; wrk asks before and after each, as other 
 """
 
 import json
+import resource
 import subprocess
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from typing import Any, Final
 from emit.recording import Reader, Writer
 from scripts.benchmark.live import CONNECTIONS, Service, serving
 from scripts.benchmark.paths import FOLDER
-from scripts.benchmark.processes import PIPELINE, run
+from scripts.benchmark.processes import PIPELINE, Run, accounted, run
 from scripts.benchmark.recording import capture, requests_served
 from scripts.benchmark.results import Row
 
@@ -53,38 +54,63 @@ def measure(quick: bool, raw: dict[str, Any]) -> list[Row]:
     return [*rows, _read(path, count, raw)]
 
 
+class Beside:
+    """Replays and wrk in turn."""
+
+    def __init__(self, service: Service, path: Path, count: int) -> None:
+        self.service, self.path, self.count = service, path, count
+        self.used = Run()  # CPU time of all replays
+        self.replays = self.served = 0
+        self.wrk_s = 0.0
+
+    def wrk(self) -> float:
+        """Have wrk ask for a while; returns requests/s."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        load = self.service.load(2)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.wrk_s += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        self.served += load.served
+        return load.rate
+
+    def replay(self, mode: str) -> float:
+        """Replay the recording as fast as it goes; returns the requests/s that nginx has served."""
+        before = requests_served(self.service.status)
+        command = _replay(self.service, self.path, "--speed", "max", "--mode", mode, "--quiet")
+        looks, pause = [(time.perf_counter(), 0)], threading.Event()
+        with accounted(self.used) as environment, subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None and looks[-1][1] < self.count:
+                pause.wait(LOOK_S)
+                looks.append((time.perf_counter(), requests_served(self.service.status) - before - len(looks)))
+            process.wait()
+        if process.returncode != 0 or looks[-1][1] != self.count:
+            raise SystemExit(f"bench: nginx has served {looks[-1][1]} of {self.count} requests of {' '.join(command)}")
+        self.replays += 1
+        begun = 1 + max(at for at, (_, served) in enumerate(looks) if served == 0)
+        return (self.count - looks[begun][1]) / (looks[-1][0] - looks[begun][0])
+
+
 def _beside(service: Service, path: Path, count: int, rounds: int, raw: dict[str, Any]) -> Iterator[Row]:
     """Yield how replay does beside wrk."""
-    wrk = [service.load(2).rate]
+    beside = Beside(service, path, count)
+    wrk = [beside.wrk()]
     rates: dict[str, list[float]] = {"session": [], "pool": []}
     ratios: dict[str, list[float]] = {"session": [], "pool": []}
     for _ in range(rounds):
         for mode in rates:
-            rates[mode].append(_rate(service, path, count, mode))
-            wrk.append(service.load(2).rate)
+            rates[mode].append(beside.replay(mode))
+            wrk.append(beside.wrk())
             ratios[mode].append(rates[mode][-1] / (wrk[-1] + wrk[-2]) * 2)
-    raw["replay beside wrk"] = {"wrk": wrk, "replay": rates}
+    raw["replay beside wrk"] = {"wrk": wrk, "replay": rates, "cpu_s": beside.used.cpu_s, "wrk cpu_s": beside.wrk_s}
     yield Row(PART, "wrk", median(wrk), "requests/s", note=f"{min(wrk):,.0f} to {max(wrk):,.0f}")
     for mode, found in rates.items():
         yield Row(PART, f"replay, {mode}", median(found), "requests/s", note=f"{min(found):,.0f} to {max(found):,.0f}")
     for mode, shares in ratios.items():
         each = " ".join(f"{share:.2f}" for share in shares)
         yield Row(PART, f"replay, {mode}, over wrk", median(shares), "x wrk", SHARE, at_least=True, note=each)
-
-
-def _rate(service: Service, path: Path, count: int, mode: str) -> float:
-    """Replay a recording as fast as it goes; returns the requests/s that nginx has served."""
-    before = requests_served(service.status)
-    command = _replay(service, path, "--speed", "max", "--mode", mode, "--quiet")
-    looks, pause = [(time.perf_counter(), 0)], threading.Event()
-    with subprocess.Popen(command) as process:
-        while process.poll() is None and looks[-1][1] < count:
-            pause.wait(LOOK_S)
-            looks.append((time.perf_counter(), requests_served(service.status) - before - len(looks)))
-    if process.returncode != 0 or looks[-1][1] != count:
-        raise SystemExit(f"bench: nginx has served {looks[-1][1]} of {count} requests of {' '.join(command)}")
-    begun = max(at for at, (_, served) in enumerate(looks) if served == 0)
-    return (count - looks[begun + 1][1]) / (looks[-1][0] - looks[begun + 1][0])
+    yield Row(PART, "CPU time, wrk", 1e6 * beside.wrk_s / beside.served, "us per request")
+    for stage in ("worker", "reader"):
+        used_us = 1e6 * beside.used.cpu_of(stage) / (beside.replays * count)
+        yield Row(PART, f"CPU time, {stage}", used_us, "us per request", note="start-up included")
 
 
 def _replay(service: Service, path: Path, *options: str) -> list[str]:
