@@ -108,7 +108,7 @@ class Half:
 
     def told(self) -> str | None:
         """Return what of it an entry cannot hold, in words; None if it holds everything."""
-        again = rebuilt(self.parsed, bodiless=True)
+        again = rebuilt(self.parsed, bodiless=not self.parsed.body, complete=self.complete)
         if again == self.payload:
             return None
         chunked = any(name.lower() == ENCODING and CHUNKED.search(value) for name, value in self.parsed.headers)

@@ -13,7 +13,7 @@ from emit.blocks import FILE_MAGIC
 from emit.gor import HEADER, GorSource
 from emit.jsonlines import LineSource
 from emit.recording import Reader
-from emit.source import LONGEST_MESSAGE, READ_BYTES, Opened, Source
+from emit.source import LONGEST_MESSAGE, READ_BYTES, Opened, Source, is_regular
 
 Format = Literal["recording", "jsonl", "gor", "har"]
 FORMATS: Final[tuple[Format, ...]] = ("recording", "jsonl", "gor", "har")
@@ -59,9 +59,11 @@ def is_capture(data: bytes) -> bool:
 
 def look(path: str) -> bytes:
     """Return the first bytes of a file, unpacked; nothing of what is no regular file."""
+    if not is_regular(path):
+        return b""
     opened = Opened(path)
     try:
-        return opened.begin(LOOKED_AT_BYTES, decides) if opened.regular else b""
+        return opened.begin(LOOKED_AT_BYTES, decides)
     finally:
         opened.close()
 

@@ -38,14 +38,14 @@ class HarSource(StreamSource):
                 number += 1
                 yield from self.item(said, number)
         except ijson.IncompleteJSONError:
-            if not self.unpacked_bytes:
-                return  # an empty file
+            if not self.unpacked_bytes or self.opened.stopped:
+                return
             self.end_early(f"it is cut after entry {number}")
         except (ijson.JSONError, UnicodeDecodeError):
             self.end_early(f"it is not JSON after entry {number}: the rest cannot be read")
         except TooMuchError:
             self.end_early(f"entry {number + 1} is too large: the rest cannot be read")
-        if self.opened.stream.fault is not None:
+        if self.opened.stream.fault is not None and not self.opened.stopped:
             self.cut_at = self.begun
             self.say(self.opened.stream.fault)
 

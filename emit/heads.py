@@ -16,6 +16,7 @@ SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 VERSION: Final = re.compile(r"HTTP/\d\.\d", re.IGNORECASE)
 NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 NOT_IN_A_LINE: Final = re.compile(r"[\r\n\0]+")
+BLANKS: Final = " \t"
 LENGTH: Final = "content-length"
 ENCODING: Final = "transfer-encoding"
 
@@ -32,7 +33,7 @@ class Parsed:
 
     def value(self, name: str) -> str | None:
         """Return the first field of a name in lower case."""
-        return next((value for each, value in self.headers if each.lower() == name), None)
+        return next((value.strip(BLANKS) for each, value in self.headers if each.lower() == name), None)
 
 
 def parse(payload: bytes, start: Start) -> Parsed:
@@ -44,10 +45,10 @@ def parse(payload: bytes, start: Start) -> Parsed:
         text = each.rstrip("\r")
         if text[:1] in {" ", "\t"} and headers:  # obsolete folding, RFC 9112 5.2
             name, value = headers[-1]
-            headers[-1] = (name, f"{value} {text.strip()}")
+            headers[-1] = (name, f"{value.rstrip(BLANKS)} {text.strip(BLANKS)}")
         elif text:
             name, _colon, value = text.partition(":")
-            headers.append((name, value.strip(" \t")))
+            headers.append((name, value.removeprefix(" ")))
     if start.target_len or start.method_len:
         end = start.target_at + start.target_len
         target = payload[start.target_at : end].decode("latin-1")
@@ -117,7 +118,7 @@ def _framed(parsed: Parsed, keep: bool, translated: bool) -> list[tuple[str, str
             said = True
         elif lower == LENGTH and not keep:
             if not said:
-                framed.append((name, size))
+                framed.append((name, value if value.strip(BLANKS) == size else size))
             said = True
         else:
             said = said or lower == LENGTH
@@ -129,4 +130,4 @@ def _framed(parsed: Parsed, keep: bool, translated: bool) -> list[tuple[str, str
 
 def clean(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return fields of strangers without what would break the lines they go into."""
-    return [(name, NOT_IN_A_LINE.sub(" ", value).strip(" \t")) for name, value in headers if NAME.fullmatch(name)]
+    return [(name, NOT_IN_A_LINE.sub(" ", value).strip(BLANKS)) for name, value in headers if NAME.fullmatch(name)]

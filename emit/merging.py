@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from capture.streams import Stop
 from emit.formats import Format, open_source
-from emit.source import LONGEST_MESSAGE, Entry, Opened, Source, losses
+from emit.source import LONGEST_MESSAGE, Entry, Source, is_regular, losses
 from emit.timeline import Gaps, Moment, Rounds
 
 FOREVER: Final = 0
@@ -76,7 +76,7 @@ class Merge:
         found = Waiting(path, source=source)
         self.bytes_total += source.size
         found.rest = source.entries()
-        plain = is_plain(path)
+        plain = is_regular(path)
         moments = (self.selection.start, self.selection.end)
         if plain or any(moment is not None and moment.relative for moment in moments):
             self.read_first(found, source)
@@ -111,11 +111,16 @@ class Merge:
         rounds = Rounds()
         while True:
             gaps = Gaps(self.selection.longest_gap_ns)
+            before = rounds.placed_messages
             for entry in self.round(quiet=rounds.number > 0):
                 if (self.start_ns is None or entry.first_ns >= self.start_ns) and (
                     self.end_ns is None or entry.first_ns < self.end_ns
                 ):
                     yield rounds.placed(gaps.moved(entry))
+                else:  # read before it was known from when to when, and as if it had not been
+                    self.done.subtract({"records": max(entry.parts, 1), "records_joined": max(entry.parts, 1) - 1})
+            if self.stop.wished or rounds.placed_messages == before:  # of files emptied meanwhile there is no end
+                return
             if not rounds.next() or rounds.number == self.selection.loop:
                 return
 
@@ -193,12 +198,3 @@ def counts(sources: Sequence[Source]) -> dict[str, int]:
         "records": sum(source.records for source in sources),
         "records_joined": sum(source.joined for source in sources),
     }
-
-
-def is_plain(path: str) -> bool:
-    """Whether a file can be opened again, and is the same then."""
-    if path == "-":
-        return False
-    opened = Opened(path)
-    opened.close()
-    return opened.regular

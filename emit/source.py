@@ -144,6 +144,8 @@ class StreamSource(Source):
             if not data:
                 break
             buffer += data
+        if self.opened.stopped:
+            return  # this is not the end of the file
         self.rest, self.rest_at = bytes(memoryview(buffer)[at:]), base + at
         if self.opened.stream.fault is not None:
             self.cut_at = self.rest_at
@@ -164,11 +166,12 @@ class Opened:
 
     def __init__(self, path: str, stop: Stop | None = None, stdin_fd: int = 0) -> None:
         self.path = path
-        self.own_stop = Stop() if stop is None else None
+        self.own_stop = stop is None
+        self.stop = Stop() if stop is None else stop
         self.fd = -1
         try:
             self.fd = os.dup(stdin_fd) if path == STANDARD_INPUT else at_once(path, os.O_RDONLY | os.O_CLOEXEC)
-            self.plain = Plain(self.fd, stop or self.own_stop or Stop())
+            self.plain = Plain(self.fd, self.stop)
             self.stream: Stream = unpacked(self.plain)
             self.packed = self.stream is not self.plain
             about = os.fstat(self.fd)
@@ -189,13 +192,18 @@ class Opened:
         self.stream = Ahead(data, self.stream)
         return data
 
+    @property
+    def stopped(self) -> bool:
+        """Whether bytes end because that is wanted."""
+        return self.stop.wished
+
     def close(self) -> None:
         """Give the file back."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        if self.own_stop is not None:
-            self.own_stop.close()
+        if self.own_stop:
+            self.stop.close()
 
 
 class Ahead:
@@ -233,6 +241,14 @@ def cannot_read(path: str, error: OSError | ValueError) -> SourceError:
     """Return an error that says why a file cannot be read."""
     why = getattr(error, "strerror", None) or str(error)
     return SourceError(f"{path}: cannot be read: {why.lower()}")
+
+
+def is_regular(path: str) -> bool:
+    """Whether a path is that of a file, which can be opened again; what is not there is for whoever opens it."""
+    try:
+        return path != STANDARD_INPUT and stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return True
 
 
 def at_once(path: str, flags: int) -> int:

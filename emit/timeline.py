@@ -70,12 +70,14 @@ class Rounds:
 
     def __init__(self) -> None:
         self.number = 0
-        self.count = 0
+        self.count = 0  # messages in the first one
+        self.placed_messages = 0  # in all
         self.first_ns = LATEST_NS
         self.last_ns = -LATEST_NS
 
     def placed(self, entry: Entry) -> Entry:
         """Return an entry of the round under way, with its id and its time there."""
+        self.placed_messages += 1
         if self.number == 0:
             self.count += 1
             self.first_ns = min(self.first_ns, entry.first_ns)

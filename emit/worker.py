@@ -49,7 +49,7 @@ OUTPUTS: Final[dict[str, type[Output]]] = {
 }
 
 
-FORMATS: Final[dict[str, type[Output]]] = {"recording": BlockOutput, "gor": GorOutput, "har": HarOutput}
+FORMATS: Final[dict[str, type[FileOutput]]] = {"recording": BlockOutput, "gor": GorOutput, "har": HarOutput}
 """Of files, other than lines."""
 
 

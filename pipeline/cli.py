@@ -161,7 +161,62 @@ def _output(to: str) -> dict[str, str]:
         return {"type": "stdout" if to == "-" else "null"}
     if "://" in to:
         return {"type": "http", "address": to}
-    return {"type": "file", "path": to}
+    from emit.formats import by_ending
+
+    return {"type": "file", "path": to, "format": by_ending(to) or "jsonl"}
+
+
+class Kind(StrEnum):
+    """Formats of messages."""
+
+    recording = "recording"
+    jsonl = "jsonl"
+    gor = "gor"
+    har = "har"
+
+
+class Origin(StrEnum):
+    """Formats of what can be converted."""
+
+    recording = "recording"
+    jsonl = "jsonl"
+    gor = "gor"
+    har = "har"
+    pcap = "pcap"
+
+
+class Compression(StrEnum):
+    """Of a recording's blocks."""
+
+    none = "none"
+    gzip = "gzip"
+    zstd = "zstd"
+
+
+@app.command()
+def convert(
+    files: Annotated[
+        list[str], typer.Argument(metavar="IN... OUT", help='Files to read, and the one to append to; "-": standard.')
+    ],
+    format_: Annotated[Kind | None, typer.Option("--format", help="Of OUT; default: by its name.")] = None,
+    origin: Annotated[Origin | None, typer.Option("--from", help="Of IN; default: by content.")] = None,
+    compression: Annotated[Compression | None, typer.Option(help="Of a recording's blocks.")] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Messages from then on, like 2026-01-31T12:00:00Z or +10m.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="Messages before then.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="EXPRESSION", help="Which messages; docs/filters.md.")] = None,
+    port: Annotated[list[int] | None, typer.Option(help="TCP ports of the servers, in captures.")] = None,
+    set_: Overrides = None,
+    strict: Strict = False,
+) -> None:
+    """Bring messages from captures, recordings, JSON Lines, .gor and HAR files into one file of another format."""
+    from pipeline.convert import Wish
+    from pipeline.convert import convert as convert_files
+
+    terminal = _terminal(True, False, LogStyle.plain)
+    wish = Wish(format_, origin, compression, start, end, where, port or (), set_ or (), strict)
+    raise typer.Exit(convert_files(files, wish, terminal))
 
 
 @app.command()
@@ -214,12 +269,12 @@ def replay(
 
 @app.command()
 def inspect(
-    file: Annotated[str, typer.Argument(help='A capture file, or a recording; "-" is standard input.')],
+    file: Annotated[str, typer.Argument(help='A capture, or a file of messages; "-": a capture on standard input.')],
     port: Annotated[list[int] | None, typer.Option(help="TCP ports of the servers; default: all.")] = None,
     frame: Annotated[int | None, typer.Option(min=1, help="Explain this frame, counted from 1.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per message.")] = False,
 ) -> None:
-    """List the messages of a capture or a recording, its flows and its ledger; or explain one frame of a capture."""
+    """List the messages of a capture or a file of messages, its flows and its ledger; or explain one frame."""
     from pipeline.dissection import explain_frame
     from pipeline.inspection import inspect as inspect_file
 

@@ -79,10 +79,10 @@ def _messages(
     return ledger.Tally(reader=counts), None
 
 
-def hold_messages(paths: Sequence[str]) -> bool:
-    """Tell whether files hold messages, not frames; standard input, which cannot be looked at twice, holds frames."""
-    begins = [look(each) for each in paths if each != "-"]
-    return bool(begins) and all(by_content(each) is not None and not is_capture(each) for each in begins if each)
+def hold_messages(paths: Sequence[str]) -> bool | None:
+    """Tell whether files hold messages, not frames; None if there is none that can be looked at twice."""
+    begins = [begin for begin in map(look, paths) if begin]
+    return all(by_content(begin) is not None and not is_capture(begin) for begin in begins) if begins else None
 
 
 def _feed(source: FrameSource, stream: assemble.MessageStream, show: Show) -> MirrorError | None:

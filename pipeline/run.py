@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ class Telling:
     ledger: Path | None = None  # "-" is standard output
     strict: bool = False
     quiet: bool = False
+    say: Callable[[ledgers.Ledger], Iterable[str]] | None = None  # lines in place of the ledger
 
 
 def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
@@ -168,7 +169,9 @@ def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: T
     """Print and write the ledger and what was replayed, then the errors, and return the exit code."""
     terminal = telling.terminal
     replays = wiring.replays()
-    if not telling.quiet:
+    if telling.say is not None:
+        terminal.line("\n".join(telling.say(ledger)))
+    elif not telling.quiet:
         terminal.line(report.coloured(ledger, terminal.columns) if terminal.live else report.plain(ledger))
         if replays:
             terminal.line(summary.coloured(replays, terminal.columns) if terminal.live else summary.plain(replays))

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import resource
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from assemble.message import Message, read_message
 from capture.errors import SourceError
+from capture.streams import Stop
 from emit.merging import FOREVER, Merge, Selection
 from emit.timeline import Moment
 from tests.emit.builders import conversation, request
@@ -145,3 +147,32 @@ def test_what_is_counted_is_that_of_all_files(tmp_path: Path):
     counts = merge.counts
     assert (counts["records"], counts["records_refused"], counts["recordings_cut"]) == (23, 1, 1)
     assert counts["bytes_read"] == merge.bytes_total
+
+
+def test_memory_does_not_grow_with_the_files(tmp_path: Path):
+    """A recording of a million messages is read in the memory of a few blocks."""
+    paths = [write(tmp_path / str(at), conversation(15_000, 800), each=1000) for at in range(2)]
+    assert sum(path.stat().st_size for path in paths) > 16_000_000
+    merge = Merge([str(path) for path in paths])
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in merge.entries()) == 30_000
+        assert tracemalloc.get_traced_memory()[1] < 6_000_000
+    finally:
+        tracemalloc.stop()
+        merge.close()
+
+
+def test_rounds_end_when_the_files_have_become_empty(tmp_path: Path):
+    """Or when that is wanted: nobody is to wait for a message that never comes."""
+    (tmp_path / "a").write_bytes(as_jsonl(timed(0, 10)))
+    for wish in (lambda _stop: (tmp_path / "a").write_bytes(b""), Stop.set):
+        (tmp_path / "a").write_bytes(as_jsonl(timed(0, 10)))
+        stop = Stop()
+        merge = Merge([str(tmp_path / "a")], Selection(loop=FOREVER), stop)
+        found = merge.entries()
+        assert len(list(itertools.islice(found, 20))) == 20
+        wish(stop)
+        assert len(list(found)) < 3
+        merge.close()
+        stop.close()

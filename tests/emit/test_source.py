@@ -1,5 +1,6 @@
 """Streams of pieces: every piece once, whatever the reads give, and none that is too long is held."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -8,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.errors import SourceError
+from capture.streams import Stop
+from emit.formats import open_source
 from emit.jsonlines import LineSource
 from emit.source import MOST_SAID, Opened, StreamSource
+from tests.emit.builders import conversation
+from tests.emit.test_formats import WRITERS, as_jsonl
 
 
 class Scripted(LineSource):
@@ -85,11 +90,6 @@ def test_what_is_looked_at_is_read_all_the_same(tmp_path: Path):
 
 def test_a_stream_that_ends_early_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """What was unpacked before is handed on."""
-    import gzip
-
-    from tests.emit.builders import conversation
-    from tests.emit.test_formats import as_jsonl
-
     data = gzip.compress(as_jsonl(conversation(200)))
     (tmp_path / "f").write_bytes(data[: len(data) // 2])
     with LineSource(str(tmp_path / "f")) as source:
@@ -97,3 +97,17 @@ def test_a_stream_that_ends_early_is_cut(tmp_path: Path, caplog: pytest.LogCaptu
     assert 50 < len(found) < 200
     assert source.cut_at is not None
     assert "the gzip data ends early" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["jsonl", "gor", "har"])
+def test_who_is_told_to_stop_takes_nothing_for_lost(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture):
+    """What was not read yet is no fault of the file."""
+    (tmp_path / "f").write_bytes(WRITERS[name](conversation(6000)))
+    stop = Stop()
+    with open_source(str(tmp_path / "f"), name, stop=stop) as source:  # type: ignore[arg-type]
+        records = iter(source)
+        next(records)
+        stop.set()
+        assert sum(1 for _ in records) < 5000
+    stop.close()
+    assert (source.cut_at, source.lost_bytes, source.refused, caplog.text) == (None, 0, 0, "")

@@ -87,7 +87,7 @@ def test_a_recording_that_is_cut_is_read_to_the_cut(tmp_path):
     done = pipeline(tmp_path, "run", "--config", config, "--strict")
     assert done.returncode == 3
     assert "the recording is cut at byte" in done.stderr
-    assert "1 recordings that end in the middle of a block" in done.stderr
+    assert "1 files of messages that are cut" in done.stderr
     again, lines = (read_lines((tmp_path / name).read_bytes()) for name in ("again.jsonl", "shop.jsonl"))
     assert len(again) < len(lines)
     assert again == lines[: len(again)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import run_command_line
+from pipeline.cli import _output, run_command_line
 from tests.integration.jobs import exchanges
 from tests.packets_files import write_pcap
 
@@ -57,7 +57,7 @@ def test_version_and_help(capsys):
     assert capsys.readouterr().out.startswith("ringtap ")
     assert call("--help") == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in ("run", "check", "init", "inspect", "receive", "replay"))
+    assert all(command in shown for command in ("run", "check", "init", "inspect", "receive", "replay", "convert"))
 
 
 def test_init_writes_what_check_accepts_and_never_overwrites(capsys, monkeypatch, tmp_path):
@@ -97,3 +97,12 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
     job.stderr.close()
     assert job.wait(timeout=30) == 1
     assert said == b""
+
+
+@pytest.mark.parametrize(
+    ("to", "kind"),
+    [("a.rec", "recording"), ("a.jsonl", "jsonl"), ("a.gor", "gor"), ("a.har", "har"), ("messages", "jsonl")],
+)
+def test_what_is_received_is_stored_as_the_name_says(to, kind):
+    """And as lines, if it says nothing."""
+    assert _output(to) == {"type": "file", "path": to, "format": kind}

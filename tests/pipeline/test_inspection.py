@@ -2,13 +2,15 @@
 
 import io
 import json
+import os
 
 import pytest
 
 import assemble
 from capture.errors import SourceError
+from emit.library import MessageWriter
 from emit.recording import Writer
-from pipeline.inspection import inspect
+from pipeline.inspection import hold_messages, inspect
 from pipeline.terminal import Terminal
 from tests.emit.builders import records_of
 from tests.integration.jobs import exchanges
@@ -101,4 +103,26 @@ def test_what_is_lost_of_a_recording_is_in_the_ledger(tmp_path):
     out = io.StringIO()
     inspect(path, (), False, out, Terminal(io.StringIO()))
     assert out.getvalue().count("GET /item/") == 30
-    assert f"{len(data) - 25:,} bytes of recordings that cannot be read" in out.getvalue()
+    assert f"{len(data) - 25:,} bytes of files of messages that cannot be read" in out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.gor", "m.har"])
+def test_every_file_of_messages_is_listed(tmp_path, name):
+    """It is told by its first bytes, and has a ledger."""
+    with MessageWriter(str(tmp_path / name)) as writer:
+        for message in assemble.messages(record(tmp_path)[0]):
+            writer.write(message)
+    (tmp_path / name).rename(tmp_path / "m")
+    out = io.StringIO()
+    inspect(str(tmp_path / "m"), (), False, out, Terminal(io.StringIO()))
+    assert out.getvalue().count("GET /item/") == 30
+    assert out.getvalue().endswith("the ledger closes; nothing was lost\n")
+
+
+def test_files_are_told_apart_without_waiting_for_any(tmp_path):
+    """A pipe is not looked into."""
+    capture, recording = record(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert hold_messages([recording]) is True
+    assert hold_messages([recording, capture]) is False
+    assert hold_messages([str(tmp_path / "pipe"), "-"]) is None

@@ -171,8 +171,8 @@ def test_recordings_have_records_in_place_of_frames():
     assert built.closed
     assert [each.name for each in built.equations[:2]] == ["records read", "messages read"]
     assert built.losses == {
-        "recordings that end in the middle of a block": 1,
-        "bytes of recordings that cannot be read": 9,
+        "files of messages that are cut": 1,
+        "bytes of files of messages that cannot be read": 9,
         "records refused": 3,
     }
     assert built.as_json()["counters"]["reader"]["messages"] == 20
