@@ -6,7 +6,6 @@ Invariant: a `Config` that exists has passed every check that needs no file, no 
 
 import ipaddress
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -18,7 +17,16 @@ from emit.rotation import Names
 from emit.sampling import parse_by
 from pipeline.rules import Mask, Rewrite, Where, check_rules
 from pipeline.table import CombinationError, SomeText, Table, as_tuple
-from pipeline.values import read_address, read_duration_s, read_moment, read_percent, read_size_bytes, read_url
+from pipeline.values import (
+    read_address,
+    read_command,
+    read_duration_s,
+    read_function,
+    read_moment,
+    read_percent,
+    read_size_bytes,
+    read_url,
+)
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
@@ -85,29 +93,9 @@ def _check_names(value: str) -> str:
     return value
 
 
-def _check_sample_by(value: str) -> str:
+def _check_by(value: str) -> str:
     parse_by(value)
     return value
-
-
-def _check_function(value: str) -> str:
-    module, colon, name = value.partition(":")
-    parts = [*module.split("."), *name.split(".")]
-    if not colon or not all(part.isidentifier() for part in parts):
-        raise ValueError('write "module:name", like "hooks:mask"')
-    return value
-
-
-def _as_command(value: object) -> object:
-    """Take a list of arguments, or a command as one would type it, of which no shell ever hears."""
-    if isinstance(value, str):
-        try:
-            value = shlex.split(value)
-        except ValueError as error:
-            raise ValueError(f"{str(error).lower()}; write a command, or a list of its parts") from None
-    if isinstance(value, list | tuple) and (not value or value[0] == ""):
-        raise ValueError('write a command, like "./middleware.py --verbose"')
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_lanes(value: object) -> object:
@@ -135,8 +123,8 @@ Seconds = Annotated[float, BeforeValidator(read_duration_s)]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(read_size_bytes)]
 Percent = Annotated[float, BeforeValidator(read_percent), Field(gt=0, le=100)]
-Function = Annotated[str, AfterValidator(_check_function)]
-Command = Annotated[tuple[str, ...], BeforeValidator(_as_command), Field(strict=False)]
+Function = Annotated[str, AfterValidator(read_function)]
+Command = Annotated[tuple[str, ...], BeforeValidator(read_command), Field(strict=False)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tunnel = Literal["vxlan", "geneve", "gre", "erspan", "ipip", "gtpu"]
 Realm = Literal["vlan", "tunnel"]
@@ -321,7 +309,7 @@ class AnyOutput(Table):
     sample: Percent = Field(
         default=WHOLE_SAMPLE, description='percent of what it wants, or "10%", "1/20"; responses follow their requests'
     )
-    sample_by: Annotated[str, AfterValidator(_check_sample_by)] = Field(
+    sample_by: Annotated[str, AfterValidator(_check_by)] = Field(
         default="exchange", description="same value, same verdict: exchange, flow, client, header('…'), param or cookie"
     )
     rewrite: Annotated[tuple[Rewrite, ...], BeforeValidator(as_tuple), Field(strict=False)] = Field(

@@ -1,4 +1,4 @@
-"""Values with a unit, as people write them in a configuration: durations, sizes, shares, addresses.
+"""Values as people write them in a configuration: durations, sizes, shares, addresses, functions, commands.
 
 In: what TOML gave (a number or a string).  Out: seconds, bytes, percent, (host, port).  A bad value raises
 `ValueError` whose text says what to write instead; the caller, who knows them, adds key and value.
@@ -6,6 +6,7 @@ In: what TOML gave (a number or a string).  Out: seconds, bytes, percent, (host,
 
 import ipaddress
 import re
+import shlex
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -73,6 +74,27 @@ def write_moment(moment: tuple[int, bool]) -> str:
     if relative:
         return f"{write_duration(ns / 1e9)} after the first message"
     return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_function(value: str) -> str:
+    """Check that "module:name" is a place of a function; whether there is one is not looked at."""
+    module, colon, name = value.partition(":")
+    parts = [*module.split("."), *name.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise ValueError('write "module:name", like "hooks:mask"')
+    return value
+
+
+def read_command(value: object) -> object:
+    """Read a list of arguments, or a command as one would type it, of which no shell ever hears."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{str(error).lower()}; write a command, or a list of its parts") from None
+    if isinstance(value, list | tuple) and (not value or value[0] == ""):
+        raise ValueError('write a command, like "./middleware.py --verbose"')
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _quantity(value: object, units: dict[str, float] | dict[str, int], wanted: str) -> float:

@@ -159,3 +159,26 @@ def test_moments_are_written_in_plain_words():
     """As `pipeline check` says them."""
     assert values.write_moment((600 * 10**9, True)) == "10m after the first message"
     assert values.write_moment((1_769_860_800_250_000_000, False)) == "2026-01-31T12:00:00.250Z"
+
+
+@pytest.mark.parametrize("written", ["hooks:mask", "a.b.c:d", "a:b.c", "a:_"])
+def test_a_function_is_a_module_and_a_name(written):
+    """With dots in either."""
+    assert values.read_function(written) == written
+
+
+@pytest.mark.parametrize("written", ["", ":", "hooks", "hooks:", ":f", "a-b:c", "a:b()", "a..b:c", "a:b:c", "a b:c"])
+def test_what_is_no_function_is_said_to_be_none(written):
+    """Before anybody looks for it."""
+    with pytest.raises(ValueError, match='write "module:name"'):
+        values.read_function(written)
+
+
+def test_a_command_is_text_as_one_would_type_it_or_a_list():
+    """Quotes keep together what belongs together."""
+    assert values.read_command("./a 'b c' \"d\"") == ("./a", "b c", "d")
+    assert values.read_command(["./a", "b c"]) == ("./a", "b c")
+    assert values.read_command(7) == 7, "for the model to refuse"
+    for written in ("", " ", [], [""]):
+        with pytest.raises(ValueError, match="write a command"):
+            values.read_command(written)
