@@ -243,7 +243,9 @@ def _sieve(spec: OutputSpec, consumer: Consumer, bucket: Bucket | None) -> Sieve
     if not spec.sifts:
         return None
     matcher = None if spec.where is None else Matcher(parse(spec.where))
-    sampler = None if spec.sample == WHOLE_SAMPLE else Sampler(spec.sample, parse_by(spec.sample_by))
+    sampler = None
+    if spec.sample < WHOLE_SAMPLE:
+        sampler = Sampler(spec.sample, parse_by(spec.sample_by), spec.sample_from)
     verdicts = spec.verdicts or Verdicts.create()
     if spec.follows is not None:
         verdicts.follow(spec.follows)

@@ -168,6 +168,7 @@ class OutputSpec:
     flush_s: float = 0.05
     where: str | None = None  # which messages it wants; None: all
     sample: float = WHOLE_SAMPLE  # percent of what is wanted
+    sample_from: float = 0.0  # percent at which the sample begins
     sample_by: str = "exchange"  # what it is chosen by, as emit/sampling.py reads it
     limit: float | None = None  # exchanges a second
     over_limit: Literal["drop", "wait"] = "drop"

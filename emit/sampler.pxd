@@ -10,6 +10,7 @@ cdef class Sampler:
     cdef int by
     cdef Text name                    # borrowed: from `kept`
     cdef bytes kept
-    cdef uint64_t threshold           # hashes from here on are left out
+    cdef uint64_t first               # hashes from here on are in it
+    cdef uint64_t count               # so many
     cdef readonly bint of_request     # only a request can tell; its response has to be told
     cdef bint leaves_out(self, const Item* item) noexcept nogil

@@ -1,7 +1,8 @@
-"""Which messages are in a sample: a hash of what it is chosen by, below a threshold (docs/filters.md).
+"""Which messages are in a sample: a hash of what it is chosen by, within a range (docs/filters.md).
 
 In: messages, or their first parts.  Out: verdicts.  Invariant: they depend on the message and the setting alone, so
-that they are the same in every worker, run and machine; what is in a sample is in every larger one of its kind.
+that they are the same in every worker, run and machine; what is in a sample is in every larger one of its kind that
+begins at the same place, and in none that begins where it ends.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -41,15 +42,21 @@ cdef inline uint64_t hash_text(Text text) noexcept nogil:
     return mix(mix(state ^ word) + KEY)
 
 
-cdef class Sampler:
-    """One output's sample."""
+cdef object edge(double percent):
+    """Return the hash at which so many percent of all hashes are past; sums of percentages are rounded alike."""
+    return int(round(percent, 9) / 100 * 2**64)
 
-    def __cinit__(self, double percent, by not None):
+
+cdef class Sampler:
+    """One output's sample: so many percent, of those from `begin` percent on."""
+
+    def __cinit__(self, double percent, by not None, double begin=0):
         self.by = BY[by[0]]
         self.kept = by[1].encode()
         self.name = Text(<const uint8_t*>PyBytes_AS_STRING(self.kept), PyBytes_GET_SIZE(self.kept))
         self.of_request = self.by >= HEADER
-        self.threshold = min(max(1, int(percent / 100 * 2**64)), 2**64 - 1)
+        self.first = min(edge(begin), 2**64 - 1)
+        self.count = min(max(1, edge(begin + percent) - edge(begin)), 2**64 - 1)
 
     cdef bint leaves_out(self, const Item* item) noexcept nogil:
         """Tell whether a message is not in the sample, by what there is of it."""
@@ -69,5 +76,5 @@ cdef class Sampler:
         elif self.by == COOKIE:
             value = cookie_of(item, self.name.at, self.name.size)
         if value.size == 0:      # by its connection: as asked for, or as there is nothing else to tell clients by
-            return mix(hash_flow(item.header) ^ KEY) >= self.threshold
-        return hash_text(value) >= self.threshold
+            return mix(hash_flow(item.header) ^ KEY) - self.first >= self.count
+        return hash_text(value) - self.first >= self.count

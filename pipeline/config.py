@@ -309,6 +309,9 @@ class AnyOutput(Table):
     sample: Percent = Field(
         default=WHOLE_SAMPLE, description='percent of what it wants, or "10%", "1/20"; responses follow their requests'
     )
+    sample_from: Annotated[float, BeforeValidator(read_percent), Field(ge=0, lt=100)] = Field(
+        default=0.0, description="percent at which it begins: what one output takes, another can leave"
+    )
     sample_by: Annotated[str, AfterValidator(_check_by)] = Field(
         default="exchange", description="same value, same verdict: exchange, flow, client, header('…'), param or cookie"
     )
@@ -581,10 +584,13 @@ def _check_answers(config: Config) -> None:
 def _check_sifting(config: Config) -> None:
     """No key says how, where another that says what is missing."""
     for at, output in enumerate(config.output):
-        for how, what in (("sample_by", "sample"), ("over_limit", "limit")):
+        for how, what in (("sample_by", "sample"), ("sample_from", "sample"), ("over_limit", "limit")):
             if how in output.model_fields_set and what not in output.model_fields_set:
                 advice = f"it says how, not how many: add {what}, or leave it out"
                 raise CombinationError(f"output.{at}.{how}", getattr(output, how), advice)
+        if round(output.sample_from + output.sample, 9) > WHOLE_SAMPLE:
+            advice = f"with a sample of {output.sample:g}% it ends beyond 100%: write less"
+            raise CombinationError(f"output.{at}.sample_from", output.sample_from, advice)
 
 
 def _check_formats(config: Config) -> None:

@@ -204,7 +204,9 @@ def _steps(config: Config, output: Output) -> Iterator[str]:
     if output.where is not None:
         yield _wanted(output.where)
     if output.sample < WHOLE_SAMPLE:
-        yield f"{output.sample:g}% of {'them' if output.where else 'the messages'}, chosen by {output.sample_by}"
+        begin = f", from {output.sample_from:g}% on" if output.sample_from else ""
+        all_ = "them" if output.where else "the messages"
+        yield f"{output.sample:g}% of {all_}{begin}, chosen by {output.sample_by}"
     yield from rules.explain(output.rewrite, ())
     if output.python is not None:
         yield f"each goes through the Python function {output.python}"

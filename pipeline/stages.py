@@ -211,7 +211,7 @@ def _output(
 ) -> OutputSpec:
     common: dict[str, Any] = {
         "type": output.type, "index": index, "policy": config.policy(output), "where": wanted(output),
-        "sample": output.sample, "sample_by": output.sample_by,
+        "sample": output.sample, "sample_from": output.sample_from, "sample_by": output.sample_by,
         "limit": None if output.limit is None else output.limit / workers, "over_limit": config.over_limit(output),
         "answers": isinstance(output, HttpOutput) and output.answers,
     }  # fmt: skip

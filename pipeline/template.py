@@ -31,7 +31,8 @@ HEAD: Final = """\
 # Keys behind a '#' show their defaults.  Paths are relative to the current directory.
 """
 LAST: Final = (
-    "policy", "where", "sample", "sample_by", "rewrite", "python", "middleware", "mask", "limit", "over_limit",
+    "policy", "where", "sample", "sample_from", "sample_by",
+    "rewrite", "python", "middleware", "mask", "limit", "over_limit",
 )  # fmt: skip
 CHOSEN: Final = {"path": '"capture.pcap"', "ports": "[80, 8080]"}
 

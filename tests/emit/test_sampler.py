@@ -32,10 +32,10 @@ SAME: Final = {
 """Of twelve visits, those that are in a sample of a half."""
 
 
-def kept(made: Sequence[Message], percent: float, by: str) -> list[str]:
+def kept(made: Sequence[Message], percent: float, by: str, begin: float = 0) -> list[str]:
     """Return the ids and kinds of what is in the sample, in a worker of its own."""
     consumer = Consumer(ring_of(made, 16 << 20))
-    sieve = Sieve(consumer, None, Verdicts.create(), Sampler(percent, parse_by(by)))
+    sieve = Sieve(consumer, None, Verdicts.create(), Sampler(percent, parse_by(by), begin))
     lines = LineWriter(consumer, 1 << 20, sieve)
     assert lines.fill(0, consumer.head, 1 << 30, True) == consumer.head
     found = [f"{line['id']} {line['kind']}" for line in read_lines(bytes(lines.view()))]
@@ -78,6 +78,23 @@ def test_a_larger_sample_has_all_of_a_smaller_one(by: str):
     made = [visit(number, number, number) for number in range(5000)]
     samples = [set(kept(made, percent, by)) for percent in (0.01, 1, 5, 33.3, 33.31, 90, 99.99)]
     assert all(small <= large for small, large in itertools.pairwise(samples))
+
+
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("parts", [(50, 50), (100 / 3, 100 / 3, 100 / 3), (0.1, 0.2, 29.7, 70), (0.01, 99.99)])
+def test_samples_that_begin_where_others_end_share_all(by: str, parts: tuple[float, ...]):
+    """Each message is at one output, whatever their sums are in binary."""
+    made = [visit(number, number, number) for number in range(3000)]
+    begins = [0.0, *itertools.accumulate(parts)][:-1]
+    found = [kept(made, percent, by, begin) for percent, begin in zip(parts, begins, strict=True)]
+    assert sorted(itertools.chain(*found)) == sorted(kept(made, 99.999_999_9, by))
+    assert len(set(itertools.chain(*found))) == len(made)
+    assert all(abs(len(each) / len(made) - percent / 100) < 0.06 for each, percent in zip(found, parts, strict=True))
+
+
+def test_a_sample_at_the_very_end_is_one():
+    """A beginning that is nearly everything is no error."""
+    assert kept([request(number) for number in range(100)], 1e-12, "exchange", 99.999_999_999_99) == []
 
 
 def test_percentages_are_told_apart_to_a_hundredth():

@@ -139,6 +139,9 @@ def test_samples_and_limits_are_explained():
     assert "\n         10% of the messages, chosen by cookie('sid')\n" in words(
         output + 'sample = "10%"\nsample_by = "cookie(\'sid\')"\n'
     )
+    assert "5% of the messages, from 50% on, chosen by exchange" in words(
+        output + 'sample = "1/20"\nsample_from = 50\n'
+    )
     assert "5% of them, chosen by exchange" in words(output + 'where = "status"\nsample = "1/20"\n')
     assert "at most 500 exchanges a second, shared by all workers; more wait" in words(output + "limit = 500\n")
     assert "more are dropped and counted" in words(output + 'limit = 500\npolicy = "drop"\n')

@@ -264,6 +264,15 @@ def test_a_filter_that_cannot_be_read_is_named_with_its_place():
             'sample_by = "flow"',
             f'sample_by: "flow" is not possible; {HOW}: add sample, or leave it out',
         ),
+        (
+            'sample_from = "50%"',
+            f"sample_from: 50.0 is not possible; {HOW}: add sample, or leave it out",
+        ),
+        (
+            'sample = "51%"\nsample_from = "1/2"',
+            "sample_from: 50.0 is not possible; with a sample of 51% it ends beyond 100%: write less",
+        ),
+        ("sample = 1\nsample_from = 100", "sample_from: 100 is not possible; write less than 100"),
         ("limit = 0", "limit: 0 is not possible; write more than 0"),
         (
             'over_limit = "wait"',

@@ -269,10 +269,10 @@ def test_all_workers_share_a_schedule_and_it_outlives_a_reload():
 
 def test_each_worker_has_its_share_of_a_limit(reading):
     """Two workers with 500 a second each would be 1000."""
-    text = reading + 'limit = 500\nsample = "1/20"\nsample_by = "flow"\n'
+    text = reading + 'limit = 500\nsample = "1/20"\nsample_from = "1/2"\nsample_by = "flow"\n'
     specs = [stage.spec.outputs[0] for stage in wire(parse(text, "m.toml"), logging.INFO).workers()]
-    assert [(each.limit, each.over_limit, each.sample, each.sample_by) for each in specs] == [
-        (250, "wait", 5, "flow")
+    assert [(each.limit, each.over_limit, each.sample, each.sample_from, each.sample_by) for each in specs] == [
+        (250, "wait", 5, 50, "flow")
     ] * 2
     assert specs[0].verdicts is not None
     assert specs[0].verdicts is not specs[1].verdicts
