@@ -250,9 +250,9 @@ def keys_of(gor: str, way: int = 0) -> dict[str, Any]:
     return {key: value for key, value in output.items() if key != "type"}
 
 
-def where_of(gor: str) -> str:
-    """Return the filter that a row writes."""
-    return str(keys_of(gor)["where"])
+def lines(keys: Mapping[str, Any]) -> str:
+    """Write keys of an output as TOML."""
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
 
 
 def sample() -> list[Message]:
@@ -300,10 +300,10 @@ LETS_THROUGH: Final[dict[str, Lets]] = {
 """What GoReplay sends on, by the flag: its documentation, word for word, but for the port and the case of a host."""
 
 
-def chosen(directory: Path, messages: Sequence[Message], wheres: Iterable[str]) -> list[list[object]]:
-    """Run over a recording of messages, and return the ids of those that each filter has let through."""
+def written_by(directory: Path, messages: Sequence[Message], keys: Iterable[str]) -> list[list[object]]:
+    """Run over a recording of messages, and return the ids of those that outputs with such keys have written."""
     record(directory / "shop.rec", messages)
-    outputs = [f"{writing(f'{at}.jsonl')}\nwhere = '''{where} '''" for at, where in enumerate(wheres)]
+    outputs = [f"{writing(f'{at}.jsonl')}\n{each}" for at, each in enumerate(keys)]
     config = configuration(directory / "filters.toml", recorded("shop.rec"), *outputs)
     done = pipeline(directory, "run", "--config", config, "--strict")
     assert done.returncode == 0, done.stderr
@@ -314,17 +314,19 @@ def chosen(directory: Path, messages: Sequence[Message], wheres: Iterable[str]) 
 def test_filters_let_through_what_gor_does(tmp_path: Path):
     """Each beside the others; every one of them leaves something out."""
     messages = sample()
-    found = chosen(tmp_path, messages, map(where_of, LETS_THROUGH))
+    found = written_by(tmp_path, messages, (lines({"where": keys_of(gor)["where"]}) for gor in LETS_THROUGH))
     for ids, (gor, lets) in zip(found, LETS_THROUGH.items(), strict=True):
         wanted = [as_line(message)["id"] for message in messages if lets(message)]
         assert 0 < len(wanted) < len(messages)
         assert ids == wanted, gor
 
 
-def test_outputs_that_split_traffic_have_each_request_once(tmp_path: Path):
+@pytest.mark.parametrize("way", [0, 1])
+def test_outputs_that_split_traffic_have_each_request_once(tmp_path: Path, way: int):
     """A request at both, or at none, would be no split."""
     messages = sample()
-    one, other = chosen(tmp_path, messages, [each["where"] for each in settings_of("--split-output")["output"]])
+    outputs = settings_of("--split-output", way)["output"]
+    one, other = written_by(tmp_path, messages, map(lines, outputs))
     assert sorted(one + other) == sorted(as_line(message)["id"] for message in messages)
     assert min(len(one), len(other)) > len(messages) / 3
 
@@ -522,11 +524,6 @@ def test_a_run_that_timeout_ends_is_in_order(tmp_path: Path):
         [*head, COMMAND, "run", "--config", config, "--strict"], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, "the ledger closes" in done.stderr) == (0, True), done.stderr
-
-
-def lines(keys: Mapping[str, Any]) -> str:
-    """Write keys of an output as TOML."""
-    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
 
 
 @pytest.mark.parametrize(
