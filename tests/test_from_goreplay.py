@@ -2,9 +2,11 @@
 what GoReplay does, as it documents it."""
 
 import contextlib
+import gzip
 import json
 import re
 import subprocess
+import time
 import tomllib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ from pipeline.config import Config
 from pipeline.explain import explain
 from pipeline.settings import parse
 from tests.emit.builders import as_line, read_lines, request
-from tests.integration.jobs import COMMAND, configuration, exchange, pipeline, reading, writing
+from tests.integration.jobs import COMMAND, START_NS, configuration, exchange, pipeline, reading, writing
 from tests.integration.replays import asked, readdressed, record, recorded, replay, sending, targets
 from tests.packets_files import write_pcap
 from tests.packets_tunnels import UDP, framed, outer, vxlan
@@ -174,13 +176,34 @@ def test_every_row_says_something():
 (STEPS,) = re.findall(r"```python\n(.+?)```", TEXT, re.DOTALL)
 
 
+SEPARATOR: Final = "\n🐵🙈🙉\n".encode()
+
+
+def as_gor(messages: Iterable[Message]) -> bytes:
+    """Write requests as GoReplay's documentation says: a header of kind, id and time, the message, three monkeys."""
+    pieces = (b"1 %040x %d 0\n%s" % (each.id, each.first_ns, each.payload) for each in messages)
+    return b"".join(piece + SEPARATOR for piece in pieces)
+
+
+def ungor(data: bytes) -> list[tuple[bytes, bytes, int]]:
+    """Read the same: kind, message, time."""
+    found = []
+    for piece in data.split(SEPARATOR)[:-1]:
+        head, _, payload = piece.partition(b"\n")
+        kind, _id, at_ns, *_rest = head.split()
+        found.append((kind, payload, int(at_ns)))
+    return found
+
+
 @pytest.fixture
 def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory in which the files that rows and recipes name are there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").mkdir()
-    for name in ("capture.pcap", "examples/shop.pcap", "shop.rec", "logs-1.rec", "ca.pem"):
+    for name in ("capture.pcap", "examples/shop.pcap", "shop.rec", "ca.pem"):
         (tmp_path / name).touch()
+    for name in ("shop.gor", "logs-1.gor", "requests_0.gor"):
+        (tmp_path / name).write_bytes(as_gor(asked(1, 1)))
     (tmp_path / "change.py").touch(0o755)
     (tmp_path / "steps.py").write_text(STEPS)
 
@@ -601,3 +624,83 @@ def test_the_recipe_in_python_does_what_the_flags_of_gor_do(tmp_path: Path):
     assert [each.id for each in got] == [each.id for each, kept in zip(made, users.values(), strict=True) if kept]
     assert {value(each, "X-Real-IP") for each in got} == {str(made[0].src)}
     assert all(each.head == len(each.payload) for each in got)
+
+
+def source_of(gor: str, way: int = 0) -> str:
+    """Return the input table that a row writes, as TOML."""
+    (source,) = settings_of(gor, way)["input"]
+    return lines(source)
+
+
+def read_again(directory: Path, source: str) -> list[Message]:
+    """Run over a file, and return what is in a recording of it."""
+    config = configuration(directory / "again.toml", source, 'type = "file"\npath = "out.rec"\nformat = "recording"')
+    done = pipeline(directory, "run", "--config", config, "--strict")
+    assert done.returncode == 0, done.stderr
+    with Reader(str(directory / "out.rec")) as found:
+        return [read_message(each) for each in found]
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+def test_a_file_of_gor_is_read(tmp_path: Path, packed: Callable[[bytes], bytes]):
+    """By what is in it, plain and packed: bytes and times as they are there."""
+    made = asked(3, 5)
+    (tmp_path / "shop.gor").write_bytes(packed(as_gor(made)))
+    got = read_again(tmp_path, source_of("--input-file shop.gor"))
+    assert [(each.payload, each.first_ns) for each in got] == [(each.payload, each.first_ns) for each in made]
+
+
+def test_a_file_for_gor_is_one(tmp_path: Path):
+    """Who still runs it somewhere can read what comes from here."""
+    (output,) = settings_of("--output-file requests.gor", 2)["output"]
+    made = asked(3, 5)
+    record(tmp_path / "shop.rec", made)
+    config = configuration(tmp_path / "out.toml", recorded("shop.rec"), lines(output))
+    done = pipeline(tmp_path, "run", "--config", config, "--strict")
+    assert done.returncode == 0, done.stderr
+    wanted = [(b"1", each.payload, each.first_ns) for each in made]
+    assert ungor((tmp_path / output["path"]).read_bytes()) == wanted
+
+
+def test_files_are_read_again_and_again(tmp_path: Path):
+    """As often as it says, one round behind the other."""
+    made = asked(1, 4)
+    (tmp_path / "shop.gor").write_bytes(as_gor(made))
+    got = read_again(tmp_path, source_of("--input-file-loop", 1))
+    assert [each.target for each in got] == [each.target for each in made] * 10
+    assert sorted(each.first_ns for each in got) == [each.first_ns for each in got]
+
+
+def test_a_long_silence_is_shortened(tmp_path: Path):
+    """A night takes ten seconds; short ones stay as they are."""
+    second_ns = 1_000_000_000
+    times = [0, 3 * second_ns, 3600 * second_ns, 3605 * second_ns]
+    made = [
+        each.replace(first_ns=START_NS + at, last_ns=START_NS + at) for each, at in zip(asked(1, 4), times, strict=True)
+    ]
+    (tmp_path / "shop.gor").write_bytes(as_gor(made))
+    got = read_again(tmp_path, source_of("--input-file-max-wait 10s"))
+    assert [each.first_ns - got[0].first_ns for each in got] == [at * second_ns for at in (0, 3, 13, 18)]
+
+
+@pytest.mark.parametrize("gor", ["--output-file %Y-%m-%d-%H.gor", "--output-file-size-limit 32mb"])
+def test_a_next_file_begins_where_rows_say(tmp_path: Path, gor: str):
+    """By the hour of the messages, or by size; each message is in one of them."""
+    made = asked(1, 20, step_ns=1800 * 1_000_000_000)
+    record(tmp_path / "in.rec", made)
+    (output,) = settings_of(gor)["output"]
+    if "rotate_size" in output:
+        output |= {"rotate_size": 1024}
+    config = configuration(tmp_path / "out.toml", recorded("in.rec"), lines(output))
+    done = pipeline(tmp_path, "run", "--config", config, "--strict")
+    assert done.returncode == 0, done.stderr
+    files = sorted(path.name for path in tmp_path.glob("*.rec") if path.name != "in.rec")
+    assert len(files) > 2
+    if "%H" in gor:
+        hours = {time.strftime(output["path"], time.gmtime(each.first_ns // 1_000_000_000)) for each in made}
+        assert set(files) == hours
+    found = []
+    for name in files:
+        with Reader(str(tmp_path / name)) as reader:
+            found += [read_message(each).id for each in reader]
+    assert sorted(found) == sorted(each.id for each in made)
