@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from emit.answer cimport Answer
 from emit.channel cimport Channel
-from emit.requests cimport CLOCK_MONOTONIC, Request, Requests, Session, clock_ns
+from emit.requests cimport CLOCK_MONOTONIC, LOOKAHEAD_NS, Request, Requests, Session, clock_ns
 
 from emit.breaker import Breaker
 from emit.upstream import ends_of, explain
@@ -95,8 +95,8 @@ cdef class Connections(Requests):
         times = [<int64_t>heap[0][0] for heap in (self.timers, self.due) if heap]
         if self.waiting and self.breaker.next_ns > self.now_ns:
             times.append(self.breaker.next_ns)
-        if self.ahead_ns - self.now_ns > 1_000_000_000:
-            times.append(self.ahead_ns - 1_000_000_000)
+        if self.ahead_ns - self.now_ns > LOOKAHEAD_NS:
+            times.append(self.ahead_ns - LOOKAHEAD_NS)
         return min(times) if times else None
 
     def descriptors(self):

@@ -10,6 +10,7 @@ cdef class Engine(Connections):
     cdef int closers                 # connections in a row that the target closed without a word
     cdef dict jars                   # Session: None, of which the target has set cookies, oldest first
     cdef bint keeps_answers          # while they come
+    cdef bint tells                  # in `answers`, when they have
     cdef int64_t timeout_ns
     cdef int64_t longest_ns
     cdef uint8_t* room               # owned: what was read last

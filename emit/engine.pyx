@@ -47,7 +47,8 @@ cdef class Engine(Connections):
         self.jars = {}
         self.timeout_ns = <int64_t>(spec.timeout_s * 1e9)
         self.longest_ns = <int64_t>(spec.longest_s * 1e9)
-        self.keeps_answers = writer is not None or spec.redirects > 0 or spec.target_cookies
+        self.tells = writer is not None
+        self.keeps_answers = self.tells or spec.redirects > 0 or spec.target_cookies
         self.answers = deque()
         self.room = <uint8_t*>malloc(ROOM)
         if self.room == NULL:
@@ -57,6 +58,10 @@ cdef class Engine(Connections):
         free(self.room)
 
     # -- out
+
+    def tell_answers(self):
+        """Have what the target answers in `answers`, also if there is no writer for it."""
+        self.tells = self.keeps_answers = True
 
     cdef int send(self, Connection connection, Session session) except -1:
         """Send the first request of a session on a connection that is idle."""
@@ -253,7 +258,7 @@ cdef class Engine(Connections):
         answer = connection.answer
         if self.summary is not None:
             self.summary.answered(request.id, answer.status, answer.size, now_ns - request.sent_ns)
-        if self.writer is not None:
+        if self.tells:
             ended_ns = request.wall_ns + now_ns - request.sent_ns
             payload = bytes(connection.kept)
             self.waiting_bytes += len(payload)
@@ -291,7 +296,7 @@ cdef class Engine(Connections):
         return self.proceed(session)
 
     cdef int account(self, Request request, str reason) except -1:
-        if self.writer is not None and request.copy == 1:
+        if self.tells and request.copy == 1:
             now_ns = clock_ns(CLOCK_REALTIME)
             self.answers.append((request.id, 0, request.wall_ns or now_ns, now_ns, *NOWHERE, b"", 0, False))
         return self.done(request, reason)

@@ -7,15 +7,19 @@ was answered, whatever the answer says; the ring is released up to the oldest re
 import logging
 import resource
 import select
-from typing import Final
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
 
+from assemble.message import Message
 from capture.counters import Counters
 from capture.ring import Consumer
-from emit.answers import AnswerWriter
 from emit.engine import Engine
 from emit.output import Output
 from emit.records import OutputSpec
 from emit.upstream import Upstream
+
+if TYPE_CHECKING:
+    from emit.engine import Answered
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,8 @@ class HttpOutput(Output):
         except OSError as error:  # of a file that TLS needs, or no descriptor is left
             self.fail(f"cannot begin: {error.strerror or error}")
             return
+        if self.on_answer is not None:
+            self.engine.tell_answers()
         raise_descriptor_limit()
 
     def take(self, head: int) -> None:
@@ -60,24 +66,27 @@ class HttpOutput(Output):
     def turn(self, engine: Engine) -> None:
         """Let the connections go on, and hand on what came of it."""
         engine.turn()
-        if self.answers is not None:
-            self.hand_on(engine, self.answers)
+        if self.answers is not None or self.on_answer is not None:
+            self.hand_on(engine)
         self.account()
 
-    def hand_on(self, engine: Engine, answers: AnswerWriter) -> None:
+    def hand_on(self, engine: Engine) -> None:
         """Write answers to their ring; those that there is no room for wait, and if they are many, so do requests."""
-        if self.stuck:
-            answers.disarm()
-        self.stuck = not answers.flush()
+        if self.answers is not None:
+            if self.stuck:
+                self.answers.disarm()
+            self.stuck = not self.answers.flush()
         while engine.answers and not self.stuck:
             answer = engine.answers[0]
-            if not answers.write(*answer):
+            if self.answers is not None and not self.answers.write(*answer):
                 if self.spec.policy == "block":
                     self.stuck = True
                     break
-                answers.drop()
+                self.answers.drop()
             engine.answers.popleft()
             engine.waiting_bytes -= len(answer[8])
+            if self.on_answer is not None and answer[1]:
+                self.on_answer(replayed(answer))
         engine.hold(engine.waiting_bytes > MOST_WAITING_BYTES or len(engine.answers) > MOST_WAITING)
 
     @property
@@ -109,6 +118,11 @@ class HttpOutput(Output):
     def deadline(self) -> float | None:
         at_ns = None if self.engine is None else self.engine.deadline_ns()
         return None if at_ns is None else at_ns / 1e9
+
+    def when(self, captured_ns: int) -> float | None:
+        assert self.spec.http is not None
+        pace = self.spec.http.pace
+        return pace.due_ns(captured_ns, int(self.now_s * 1e9)) / 1e9 if pace.speed > 0 else None
 
     def stop(self) -> None:
         if self.engine is not None:
@@ -164,6 +178,16 @@ class HttpOutput(Output):
             log.warning("%s: not reached: %s; requests wait", self.spec.name, self.engine.trouble)
         else:
             log.info("%s: reached again", self.spec.name)
+
+
+def replayed(answer: "Answered") -> Message:
+    """Return an answer as a message."""
+    number, status, sent_ns, ended_ns, src, sport, dst, dport, payload, head, complete = answer
+    return Message(
+        id=number, kind="replayed", src=ip_address(src), sport=sport, dst=ip_address(dst), dport=dport,
+        first_ns=sent_ns, last_ns=ended_ns, method=None, target=None, status=status, head=head,
+        complete=complete, missing=0, payload=payload,
+    )  # fmt: skip
 
 
 def raise_descriptor_limit() -> None:

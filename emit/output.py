@@ -6,14 +6,16 @@ books as it releases the ring.  Invariant: every message ends in exactly one out
 
 import abc
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from assemble.message import Message
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.answers import AnswerWriter
 from emit.bucket import Bucket
 from emit.match import Matcher
-from emit.records import OUTCOMES, WHOLE_SAMPLE, OutputSpec
+from emit.records import OUTCOMES, WHOLE_SAMPLE, OutputSpec, Sifting
 from emit.sampler import Sampler
 from emit.sampling import parse_by
 from emit.sieve import Sieve
@@ -75,6 +77,7 @@ class Output(abc.ABC):
         self.bucket = _bucket(spec)  # None: no limit
         self.sieve = _sieve(spec, consumer, self.bucket)  # None: every message is wanted
         self.answers: AnswerWriter | None = None  # where answers to what it sends go; None: nobody wants them
+        self.on_answer: Callable[[Message], None] | None = None  # is told of answers to what it sends
         self.resumes_s: float | None = None  # when its limit lets it take more, if that is what it waits for
         self.failure: str | None = None  # why it has given up, for good
         self.final = False  # no more records will come
@@ -136,6 +139,10 @@ class Output(abc.ABC):
 
     def deadline(self) -> float | None:
         """Return when `pump` has something to do even if no record comes, on the monotonic clock."""
+        return None
+
+    def when(self, captured_ns: int) -> float | None:  # noqa: ARG002
+        """Return when a message will be sent that was captured then, by the clock; None: as soon as it goes."""
         return None
 
     def let_no_other(self) -> None:  # noqa: B027  # most are repeated without harm
@@ -242,11 +249,16 @@ def _bucket(spec: OutputSpec) -> Bucket | None:
 def _sieve(spec: OutputSpec, consumer: Consumer, bucket: Bucket | None) -> Sieve | None:
     if not spec.sifts:
         return None
-    matcher = None if spec.where is None else Matcher(parse(spec.where))
-    sampler = None
-    if spec.sample < WHOLE_SAMPLE:
-        sampler = Sampler(spec.sample, parse_by(spec.sample_by), spec.sample_from)
     verdicts = spec.verdicts or Verdicts.create()
     if spec.follows is not None:
         verdicts.follow(spec.follows)
+    return make_sieve(consumer, spec.sifting, verdicts, bucket)
+
+
+def make_sieve(consumer: Consumer, sifting: Sifting, verdicts: Verdicts, bucket: Bucket | None = None) -> Sieve:
+    """Make what tells which messages are wanted."""
+    matcher = None if sifting.where is None else Matcher(parse(sifting.where))
+    sampler = None
+    if sifting.sample < WHOLE_SAMPLE:
+        sampler = Sampler(sifting.sample, parse_by(sifting.sample_by), sifting.sample_from)
     return Sieve(consumer, matcher, verdicts, sampler, bucket)

@@ -52,6 +52,7 @@ OUTPUT_COUNTERS: Final = (
     "failed_step",  # of those undelivered: a function or a middleware has failed on them
     "restarts",  # of its middleware
     "garbled",  # lines of its middleware that are no messages
+    "untold",  # answers that its middleware had no room for, or came after its end
     "altered",  # messages delivered of which the file's format does not hold everything
 )
 
@@ -143,6 +144,19 @@ class HttpSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Sifting:
+    """Which messages an output wants: what is noted of requests for those that answer them."""
+
+    where: str | None = None
+    sample: float = WHOLE_SAMPLE
+    sample_from: float = 0.0
+    sample_by: str = "exchange"
+
+
+ALL: Final = Sifting()
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSpec:
     """One output as a worker needs to know it."""
 
@@ -180,9 +194,14 @@ class OutputSpec:
     transforms: tuple[TransformSpec, ...] = ()  # what its messages go through, in this order
 
     @property
+    def sifting(self) -> Sifting:
+        """Which messages it wants."""
+        return Sifting(self.where, self.sample, self.sample_from, self.sample_by)
+
+    @property
     def sifts(self) -> bool:
         """Whether it does not want every message."""
-        return self.where is not None or self.sample < WHOLE_SAMPLE or self.limit is not None
+        return self.sifting != ALL or self.limit is not None
 
     @property
     def name(self) -> str:
@@ -207,7 +226,7 @@ class WorkerSpec:
     stop: Flag = field(default_factory=Flag, repr=False)  # raised: the run is to end, what is there is delivered
     after: Ended | None = field(default=None, repr=False)  # whom it succeeds
     answers: Ring | None = field(default=None, repr=False)  # where what answers its requests goes
-    asked: tuple[tuple[str, Verdicts], ...] = field(default=(), repr=False)  # by `where`: to be known of requests sent
+    asked: tuple[tuple[Sifting, Verdicts], ...] = field(default=(), repr=False)  # to be known of requests sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from emit.sieve cimport Sieve
 from emit.walk cimport Item, Joint
 
 
+cdef enum:
+    LOOKAHEAD_NS = 1_000_000_000     # requests are taken that long before they are due, to be sorted by their time
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec

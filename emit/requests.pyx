@@ -20,7 +20,6 @@ from heapq import heappop, heappush
 
 cdef enum:
     MOST_QUEUED = 50_000               # requests taken and not done with
-    LOOKAHEAD_NS = 1_000_000_000       # requests are taken that long before they are due, to be sorted by their time
     TURN = 4096                        # records taken in a row, before connections have their turn
     HOLD_SHARE = 4                     # messages up to this share of the ring stay in it until all parts are there
 

@@ -6,7 +6,7 @@ every message that was taken or added ends in exactly one outcome.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,8 +21,27 @@ from emit.whole import MessageReader, MessageWriter
 
 RING_BYTES: Final = 4 * 1024 * 1024
 """Between the steps and the output: what may be on its way to the far side, and memory for each such output."""
+AHEAD_S: Final = 0.01
+"""So long before a message is sent steps have it that are told of answers."""
 TURN_MESSAGES: Final = 500
 """After so many, other outputs have their turn."""
+
+
+class Punctual(Transform):
+    """Gives messages to steps that are told of answers no earlier than the output will want them: what was answered by
+    then is what they go by."""
+
+    def __init__(self, when: Callable[[int], float | None]) -> None:
+        self.when = when
+        self.at_s: float | None = None  # when the message that waits has its turn
+
+    def apply(self, message: Message, now_s: float) -> Sequence[Message] | None:
+        due_s = self.when(message.first_ns)
+        self.at_s = None if due_s is None or due_s - AHEAD_S <= now_s else due_s - AHEAD_S
+        return None if self.at_s is not None else (message,)
+
+    def deadline(self) -> float | None:
+        return self.at_s
 
 
 class TransformedOutput(Output):
@@ -38,12 +57,16 @@ class TransformedOutput(Output):
         super().__init__(replace(spec, limit=None), consumer, counters)  # that is for what the steps have made
         ring = Ring.create(RING_BYTES)
         self.reader = MessageReader(consumer, self.sieve)
-        self.chain = Chain([each.make() for each in spec.transforms])
         self.writer = MessageWriter(Producer(ring))
         # It never drops: when its ring is full, it is we who are behind, and know what that is worth.
         plain = replace(spec, where=None, sample=WHOLE_SAMPLE, verdicts=None, transforms=(), policy="block")
         self.inner = kind(plain, Consumer(ring), counters)
         self.inner.tally = self.tally
+        steps = [each.make() for each in spec.transforms]
+        if any(type(step).tell is not Transform.tell for step in steps):
+            self.inner.on_answer = self.tell
+            steps.insert(0, Punctual(self.inner.when))
+        self.chain = Chain(steps)
         self.ready: Message | None = None  # to be written next, or written in part
         self.marks: deque[tuple[int, int]] = deque()  # once our ring is safe up to the first, theirs is to the second
         self.kept = self.cursor  # ring position from which on it is kept for us
@@ -144,6 +167,12 @@ class TransformedOutput(Output):
 
     def stop(self) -> None:
         self.inner.stop()
+
+    def tell(self, message: Message) -> None:
+        """Let the steps know what a message of theirs was answered."""
+        for step in self.chain.steps:
+            if not step.tell(message):
+                self.count("untold")
 
     def let_go(self) -> None:
         self.marks.clear()

@@ -21,16 +21,13 @@ from emit.file import FileOutput
 from emit.gorout import GorOutput
 from emit.harout import HarOutput
 from emit.http import HttpOutput
-from emit.match import Matcher
 from emit.null import NullOutput
-from emit.output import Output
+from emit.output import Output, make_sieve
 from emit.records import OUTCOMES, OutputSpec, WorkerSpec
-from emit.sieve import Sieve
 from emit.stdout import StdoutOutput
 from emit.tcp import TcpOutput
 from emit.transformed import TransformedOutput
 from emit.walk import count_messages
-from emit.where import parse
 
 NAP_MS: Final = 1
 """After a burst: wait that long for a next one to gather before looking, instead of being woken record by record."""
@@ -109,8 +106,7 @@ class Worker:
         """Make what takes the answers to what our outputs send, if others want them."""
         if self.spec.answers is None:
             return None
-        matchers = [(Matcher(parse(where)), verdicts) for where, verdicts in self.spec.asked]
-        sieves = [Sieve(self.consumer, matcher, verdicts) for matcher, verdicts in matchers if matcher.remembers]
+        sieves = [make_sieve(self.consumer, sifting, verdicts) for sifting, verdicts in self.spec.asked]
         return AnswerWriter(Producer(self.spec.answers), self.counters, sieves)
 
     def run(self) -> None:

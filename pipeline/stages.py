@@ -28,12 +28,14 @@ from capture.streams import StandardInput
 from emit.merging import FOREVER, Selection
 from emit.pace import Pace
 from emit.records import (
+    ALL,
     READER_COUNTERS,
     RECEIVER_COUNTERS,
     HttpSpec,
     OutputSpec,
     ReaderSpec,
     ReceiverSpec,
+    Sifting,
     TlsSpec,
     WorkerSpec,
     worker_counters,
@@ -127,11 +129,12 @@ def _workers(
     return [*reading, *writing]
 
 
-def _asked(config: Config, before: WorkerSpec | None) -> dict[str, Verdicts]:
-    """Return where it is noted what those who take answers will want to know of requests, by their `where`."""
+def _asked(config: Config, before: WorkerSpec | None) -> dict[Sifting, Verdicts]:
+    """Return where it is noted what those who take answers will want to know of requests."""
     known = {} if before is None else dict(before.asked)
     takers = [output for output in config.output if not replays(output)]
-    return {each.where: known.get(each.where) or Verdicts.create() for each in takers if each.where is not None}
+    wanted = [Sifting(each.where, each.sample, each.sample_from, each.sample_by) for each in takers]
+    return {each: known.get(each) or Verdicts.create() for each in wanted if each != ALL}
 
 
 def _paces(config: Config, before: Iterable[WorkerSpec]) -> list[Pace | None]:
@@ -174,7 +177,7 @@ def _outputs(
     workers: int,
     before: WorkerSpec | None,
     paces: Sequence[Pace | None],
-    follows: Mapping[str, Verdicts] | None = None,
+    follows: Mapping[Sifting, Verdicts] | None = None,
 ) -> tuple[OutputSpec, ...]:
     """Return the outputs of a worker; or those that take answers, and follow what is noted of requests."""
     known = [] if before is None else list(before.outputs)
@@ -182,7 +185,7 @@ def _outputs(
     judged = rules.judged(known)
     made = [_output(at, each, config, workers, known, judged, paces[at]) for at, each in listed]
     if follows is not None:
-        return tuple(replace(each, follows=follows.get(each.where or "")) for each in made)
+        return tuple(replace(each, follows=follows.get(each.sifting)) for each in made)
     summaries = [] if before is None else [each for each in before.outputs if each.summary is not None]
     sending = [replays(each) for _at, each in listed]
     return tuple(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.emit.programs import python
+from tests.emit.builders import request, response
+from tests.emit.programs import TOKENS, python
 from tests.integration.jobs import (
+    START_NS,
     configuration,
     errors,
     exchanges,
@@ -21,7 +23,9 @@ from tests.integration.jobs import (
     wait_until,
     writing,
 )
+from tests.integration.replays import record, recorded, replay, sending
 from tests.packets_files import write_pcap
+from tests.targets import Arrival, Line, target
 
 HOOKS = """
 def mask(message):
@@ -180,3 +184,24 @@ def test_check_says_what_is_wrong_with_a_function_and_where(tmp_path):
         done = pipeline(tmp_path, *command)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.endswith('m.toml: output.0.python: "hooks:nothing" is not possible; hooks has no nothing\n')
+
+
+def test_a_program_knows_what_the_target_answered(tmp_path):
+    """What GoReplay's middleware is known for: a token of the target takes the place of the captured one."""
+    second = 10**9
+    messages = [
+        request(1, target="/token", first_ns=START_NS, last_ns=START_NS),
+        response(1, b"captured", first_ns=START_NS + 1000, last_ns=START_NS + 1000),
+        request(2, target="/buy?token=captured", first_ns=START_NS + second, last_ns=START_NS + second),
+    ]
+    record(tmp_path / "shop.rec", messages)
+    command = json.dumps(list(python(tmp_path, TOKENS)))
+
+    def answer(line: Line, _asked: Arrival) -> bool:
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ntarget")
+        return True
+
+    with target(answer) as server:
+        keys = f"speed = 1\nmiddleware = {command}"
+        replay(tmp_path, recorded("shop.rec"), f"{sending(server.url)}\n{keys}")
+    assert [each.target for each in server.arrivals] == [b"/token", b"/buy?token=target"]
