@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from assemble.records import REQUEST
@@ -133,9 +134,15 @@ def _ns(said: dict[str, Any], key: str) -> int:
     return int(value * NS_PER_S)
 
 
+@lru_cache(maxsize=4096)
+def packed(text: str) -> bytes:
+    """Return the bytes of an address; connections are many, addresses few."""
+    return ipaddress.ip_address(text).packed
+
+
 def _ends(said: dict[str, Any]) -> Ends:
     try:
-        src, dst = (ipaddress.ip_address(_text(said, key)).packed for key in ("src", "dst"))
+        src, dst = (packed(_text(said, key)) for key in ("src", "dst"))
     except ValueError as error:
         raise error if isinstance(error, BadLineError) else BadLineError("`src` or `dst` is no address") from None
     if len(src) != len(dst):

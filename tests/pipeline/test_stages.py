@@ -6,7 +6,7 @@ import pytest
 
 from capture.errors import SourceError
 from emit.merging import FOREVER, Selection
-from emit.records import HttpSpec, TlsSpec
+from emit.records import HttpSpec, Sifting, TlsSpec
 from emit.timeline import Moment
 from pipeline.settings import parse
 from pipeline.stages import answer_rings, labels, wire, workers
@@ -177,7 +177,7 @@ def test_who_takes_answers_knows_of_requests_what_the_worker_noted(reading):
     text = reading + where + '[[output]]\ntype = "null"\n' + where + '[[output]]\ntype = "null"\n'
     reader, _other, worker, *_rest = wire(sending(text, True), logging.INFO).stages
     ((noted, memory),) = worker.spec.asked
-    assert noted == "path == '/a'"
+    assert noted == Sifting("path == '/a'")
     assert [each.follows for each in reader.spec.outputs] == [memory, memory, None]
     assert [each.follows for each in worker.spec.outputs] == [None] * 4
     memories = [each.verdicts for spec in (reader.spec, worker.spec) for each in spec.outputs if each.verdicts]
