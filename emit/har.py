@@ -11,7 +11,7 @@ import ijson
 from ijson.common import ObjectBuilder
 
 from emit.building import entry_of
-from emit.entries import BadEntryError, records_of
+from emit.exchanges import BadEntryError, records_of
 from emit.source import Entry, StreamSource
 
 READ_BYTES: Final = 64 * 1024

@@ -9,7 +9,7 @@ import pytest
 from assemble.message import Message, read_message
 from emit.har import MOST_DEPTH, HarSource
 from tests.emit.builders import conversation
-from tests.emit.test_entries import BROWSER
+from tests.emit.test_exchanges import BROWSER
 from tests.emit.test_formats import as_har
 
 
