@@ -221,11 +221,19 @@ def convert(
 
 @app.command()
 def replay(
-    files: Annotated[list[str], typer.Argument(help="Recordings or captures; several are merged by time.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Recordings, other files of messages, or captures; several are merged by time.")
+    ],
     to: Annotated[str, typer.Option("--to", metavar="URL", help="The server, and a path to put before every target.")],
     speed: Annotated[str | None, typer.Option(metavar="FACTOR|max", help="Of the captured timing; default: 1.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of a speed.")] = None,
     ramp: Annotated[str | None, typer.Option(metavar="TIME", help="Speed or rate rise over this long.")] = None,
+    loop: Annotated[str | None, typer.Option(metavar="N|forever", help="Replay all of it so often.")] = None,
+    start: Annotated[str | None, typer.Option(metavar="TIME", help="From then on; a time, or like +10m.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="Before then.")] = None,
+    longest_gap: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Shorten longer times without a message to that.")
+    ] = None,
     multiply: Annotated[int | None, typer.Option(metavar="N", help="Send each request N times.")] = None,
     mode: Annotated[
         str | None, typer.Option(metavar="session|pool", help="Connections as captured, or shared.")
@@ -246,9 +254,9 @@ def replay(
     verbose: Verbose = False,
     log_format: Style = LogStyle.plain,
 ) -> None:
-    """Send the requests of recordings or captures to a server, in the captured timing, and say what it answered."""
+    """Send the requests of files of messages, or of captures, to a server, and say what it answered."""
     from pipeline.rehearsal import rehearse
-    from pipeline.replay import factor, tables
+    from pipeline.replay import factor, tables, times
     from pipeline.run import Telling
     from pipeline.run import run as run_job
     from pipeline.settings import build
@@ -259,7 +267,8 @@ def replay(
         "connections": connections, "methods": method, "host": host, "where": where,
         "verify": False if insecure else None,
     }  # fmt: skip
-    job = build(tables(files, port or (), output), "replay", set_ or ())
+    parts = {"loop": times(loop), "start": start, "end": end, "longest_gap": longest_gap}
+    job = build(tables(files, port or (), output, parts), "replay", set_ or ())
     if dry_run:
         for line in rehearse(job):
             typer.echo(line)

@@ -12,30 +12,41 @@ from capture.sources import expand
 from emit.formats import by_content, is_capture, look
 
 
-def tables(files: Sequence[str], ports: Sequence[int], output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables; keys of `output` that are None or empty were not given.
+def tables(
+    files: Sequence[str], ports: Sequence[int], output: Mapping[str, Any], parts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the tables; keys of `output` and of `parts`, of the input, that are None or empty were not given.
 
     Without a speed or a rate requests are sent in the captured timing.
     """
     given = {key: value for key, value in output.items() if value is not None and value != []}
     if "rate" not in given:
         given.setdefault("speed", 1.0)
-    return {"input": _input(files, ports), "output": [{"type": "http"} | given]}
+    wanted = {key: value for key, value in (parts or {}).items() if value is not None}
+    return {"input": _input(files, ports, wanted), "output": [{"type": "http"} | given]}
 
 
-def _input(files: Sequence[str], ports: Sequence[int]) -> dict[str, Any]:
+def _input(files: Sequence[str], ports: Sequence[int], wanted: dict[str, Any]) -> dict[str, Any]:
     captures = [path == STANDARD_INPUT or _is_capture(look(path)) for path in expand(files)]
     if all(captures):
+        for key in wanted:
+            option = key.replace("_", "-")
+            raise ConfigError(f"--{option}: not of captures; `pipeline convert` makes a recording of them first")
         return {"type": "pcap", "path": list(files), "ports": list(ports)}
     if any(captures):
         raise ConfigError("captures and files of messages do not mix: replay them one after the other")
     if ports:
         raise ConfigError("--port: this is for captures; for messages write --where, like --where 'dport == 80'")
-    return {"type": "file", "path": list(files)}
+    return {"type": "file", "path": list(files)} | wanted
 
 
 def _is_capture(begin: bytes) -> bool:
     return not begin or is_capture(begin) or by_content(begin) is None
+
+
+def times(loop: str | None) -> int | str | None:
+    """Read "forever" or a number; what is neither is left for the check to refuse."""
+    return int(loop) if loop is not None and loop.isascii() and loop.isdigit() else loop
 
 
 def factor(speed: str | None) -> float | str | None:

@@ -4,7 +4,7 @@ import pytest
 
 from capture.errors import ConfigError, SourceError
 from pipeline.config import FileInput, HttpOutput, PcapInput
-from pipeline.replay import factor, tables
+from pipeline.replay import factor, tables, times
 from pipeline.settings import build
 from tests.integration.jobs import exchanges
 from tests.integration.replays import asked, record
@@ -78,3 +78,14 @@ def test_options_that_were_not_given_are_no_keys(files):
 def test_a_speed_is_a_factor_or_text_that_the_check_judges(text, value):
     """One place says what is possible."""
     assert factor(text) == value
+
+
+def test_parts_of_files_are_chosen_and_of_captures_are_not(files):
+    """`pipeline convert` makes of a capture what has parts."""
+    parts = {"loop": times("3"), "start": "+1s", "end": None, "longest_gap": "5s"}
+    source = build(tables(["b.*"], [], {"address": URL}, parts), "replay").input
+    assert isinstance(source, FileInput)
+    assert (source.loop, source.start, source.end, source.longest_gap) == (3, (10**9, True), None, 5.0)
+    with pytest.raises(ConfigError, match="--longest-gap: not of captures"):
+        tables(["a"], [], {"address": URL}, {"loop": None, "longest_gap": "5s"})
+    assert [times(each) for each in ("forever", "7", "x", None)] == ["forever", 7, "x", None]
