@@ -13,9 +13,9 @@ from emit.blocks import FILE_MAGIC
 from emit.gor import HEADER, GorSource
 from emit.jsonlines import LineSource
 from emit.recording import Reader
-from emit.source import LONGEST_MESSAGE, READ_BYTES, Opened, Source, is_regular
+from emit.selection import LONGEST_MESSAGE, Format
+from emit.source import READ_BYTES, Opened, Source, is_regular
 
-Format = Literal["recording", "jsonl", "gor", "har"]
 FORMATS: Final[tuple[Format, ...]] = ("recording", "jsonl", "gor", "har")
 BY_ENDING: Final[dict[str, Format]] = {
     ".rec": "recording", ".jsonl": "jsonl", ".ndjson": "jsonl", ".gor": "gor", ".har": "har",

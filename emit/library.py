@@ -19,12 +19,12 @@ from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.building import record_of
 from emit.file import FileOutput
-from emit.formats import BY_ENDING, Format, by_ending
+from emit.formats import BY_ENDING, by_ending
 from emit.joining import AT_PARTS, Whole
-from emit.merging import Merge, Selection
+from emit.merging import Merge
 from emit.records import OutputSpec, worker_counters
-from emit.timeline import Moment
-from emit.worker import FORMATS
+from emit.selection import Format, Moment, Selection
+from emit.worker import output_class
 
 RING_BYTES: Final = 16 * 1024 * 1024
 PARTS_PER_RING: Final = 4
@@ -82,7 +82,9 @@ class MessageWriter:
         self.producer, self.consumer = Producer(self.ring), Consumer(self.ring)
         self.part_bytes = min(PART_BYTES, (self.ring.largest - MESSAGE_HEADER.size) // PARTS_PER_RING // 24 * 24)
         self.counters = Counters(worker_counters(1))
-        self.output: FileOutput = FORMATS.get(chosen, FileOutput)(spec, self.consumer, self.counters)
+        output = output_class(spec)(spec, self.consumer, self.counters)
+        assert isinstance(output, FileOutput)
+        self.output = output
         self.open = True
         self.output.start(time.monotonic())
         self.check()

@@ -9,27 +9,15 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from capture.streams import Stop
-from emit.formats import Format, open_source
-from emit.source import LONGEST_MESSAGE, Entry, Source, is_regular, losses
-from emit.timeline import Gaps, Moment, Rounds
+from emit.formats import open_source
+from emit.selection import EVERYTHING, Selection
+from emit.source import Entry, Source, is_regular, losses
+from emit.timeline import Gaps, Rounds
 
-FOREVER: Final = 0
 LONG_AGO_NS: Final = -(2**63)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What of the files is wanted, and how often."""
-
-    format: Format | Literal["auto"] = "auto"
-    start: Moment | None = None
-    end: Moment | None = None
-    loop: int = 1  # rounds; 0: for ever
-    longest_gap_ns: int | None = None
-    most_bytes: int = LONGEST_MESSAGE  # of a message
 
 
 @dataclass(slots=True)
@@ -48,7 +36,7 @@ class Merge:
     """The messages of several files; all are opened once, and judged, when this is made; raises SourceError."""
 
     def __init__(
-        self, paths: Sequence[str], selection: Selection = Selection(), stop: Stop | None = None, stdin_fd: int = 0
+        self, paths: Sequence[str], selection: Selection = EVERYTHING, stop: Stop | None = None, stdin_fd: int = 0
     ) -> None:
         self.selection = selection
         self.own_stop = stop is None

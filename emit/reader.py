@@ -14,8 +14,9 @@ from capture.records import KIND_MESSAGE
 from capture.ring import Producer
 from capture.streams import Stop
 from emit.joining import AT_PARTS, Whole
-from emit.merging import FOREVER, Merge
+from emit.merging import Merge
 from emit.records import ReaderSpec
+from emit.selection import FOREVER
 from emit.source import Entry
 
 BOOK_EVERY: Final = 1000  # messages

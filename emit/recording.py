@@ -30,7 +30,8 @@ from emit.blocks import (
 )
 from emit.packing import split
 from emit.parts import Parts
-from emit.source import LONGEST_MESSAGE, Entry, Source, at_once, cannot_read
+from emit.selection import LONGEST_MESSAGE
+from emit.source import Entry, Source, at_once, cannot_read
 from emit.tail import Tail
 
 AT_FIRST_NS, AT_LAST_NS, AT_TOTAL, AT_OFFSET, AT_PART, AT_PARTS = 1, 2, 15, 17, 18, 19

@@ -12,8 +12,8 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
 from capture.streams import StandardInput
-from emit.merging import Selection
 from emit.pace import Pace
+from emit.selection import Selection
 from emit.succession import Ended, Flag
 from emit.summary import Summary
 from emit.transform import TransformSpec

@@ -15,12 +15,12 @@ from typing import Final, NamedTuple, Self
 
 from capture.errors import SourceError
 from capture.streams import Plain, Stop, Stream, unpacked
+from emit.selection import LONGEST_MESSAGE
 
 MOST_SAID: Final = 8  # faults of one file that are told in words; all are counted
 READ_BYTES: Final = 256 * 1024
 KEPT_BYTES: Final = 4 * READ_BYTES  # of a buffer that is used up, before it is made shorter
 STANDARD_INPUT: Final = "-"
-LONGEST_MESSAGE: Final = 128 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ the message and the round, the same for a request and its response.
 
 import struct
 from bisect import bisect_right
-from typing import Final, NamedTuple
+from typing import Final
 
 from emit.source import Entry
 
@@ -16,17 +16,6 @@ STEP: Final = 0x9E3779B97F4A7C15  # odd, so that no two rounds share a name's su
 MOST_CUTS: Final = 1024  # gaps that are remembered; a message that began before them all keeps its distance to them
 LATEST_NS: Final = 2**63 - 1
 LONE_NS: Final = 1_000_000_000  # between rounds of one message
-
-
-class Moment(NamedTuple):
-    """A time, or a time after the first message."""
-
-    ns: int
-    relative: bool = False
-
-    def after(self, first_ns: int) -> int:
-        """Return it as a time."""
-        return first_ns + self.ns if self.relative else self.ns
 
 
 class Gaps:

@@ -17,7 +17,7 @@ from emit.file import FileOutput
 from emit.packing import Packer, split
 from emit.parts import AT_PART, AT_PARTS, Parts
 from emit.records import OutputSpec
-from emit.source import LONGEST_MESSAGE
+from emit.selection import LONGEST_MESSAGE
 
 PACKED_BYTES: Final = 2 * 1024 * 1024  # of the buffer that is kept
 

@@ -10,23 +10,15 @@ outputs: they cannot go into the ring that they are answers to, and outputs may 
 import math
 import select
 import time
+from importlib import import_module
 from typing import Final
 
 from capture.child import run_child
 from capture.errors import DeliveryError
 from capture.ring import Consumer, Producer
 from emit.answers import AnswerWriter
-from emit.blockout import BlockOutput
-from emit.file import FileOutput
-from emit.gorout import GorOutput
-from emit.harout import HarOutput
-from emit.http import HttpOutput
-from emit.null import NullOutput
 from emit.output import Output, make_sieve
 from emit.records import OUTCOMES, OutputSpec, WorkerSpec
-from emit.stdout import StdoutOutput
-from emit.tcp import TcpOutput
-from emit.transformed import TransformedOutput
 from emit.walk import count_messages
 
 NAP_MS: Final = 1
@@ -37,17 +29,24 @@ SLEEP_MS: Final = 60_000
 LEAVE_S: Final = 2.0
 """How long a worker that is succeeded waits for what is under way; the successor then sends it once more."""
 
-OUTPUTS: Final[dict[str, type[Output]]] = {
-    "tcp": TcpOutput,
-    "http": HttpOutput,
-    "file": FileOutput,
-    "stdout": StdoutOutput,
-    "null": NullOutput,
+OUTPUTS: Final[dict[str, str]] = {
+    "tcp": "emit.tcp:TcpOutput",
+    "http": "emit.http:HttpOutput",
+    "file": "emit.file:FileOutput",
+    "recording": "emit.blockout:BlockOutput",
+    "gor": "emit.gorout:GorOutput",
+    "har": "emit.harout:HarOutput",
+    "stdout": "emit.stdout:StdoutOutput",
+    "null": "emit.null:NullOutput",
 }
+"""Where each kind is, by the format of a file or by type: what is not needed is not imported."""
 
 
-FORMATS: Final[dict[str, type[FileOutput]]] = {"recording": BlockOutput, "gor": GorOutput, "har": HarOutput}
-"""Of files, other than lines."""
+def output_class(spec: OutputSpec) -> type[Output]:
+    """Return what an output is made of."""
+    module, _, name = OUTPUTS[spec.format if spec.format in OUTPUTS else spec.type].partition(":")
+    found: type[Output] = getattr(import_module(module), name)
+    return found
 
 
 def main(spec: WorkerSpec) -> None:
@@ -94,8 +93,10 @@ class Worker:
 
     def open(self, spec: OutputSpec) -> Output:
         """Make one output; nothing is opened yet."""
-        kind = FORMATS.get(spec.format, OUTPUTS[spec.type])
+        kind = output_class(spec)
         if spec.transforms:
+            from emit.transformed import TransformedOutput  # here, as most have no use for it
+
             output: Output = TransformedOutput(spec, self.consumer, self.counters, kind)
         else:
             output = kind(spec, self.consumer, self.counters)

@@ -19,8 +19,9 @@ from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from capture.sources import FrameSource, expand
 from emit.match import Matcher
-from emit.merging import FOREVER, Merge, Selection
+from emit.merging import Merge
 from emit.pace import Pace
+from emit.selection import FOREVER, Selection
 from emit.sieve import Sieve
 from emit.verdicts import Verdicts
 from emit.where import parse

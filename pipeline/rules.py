@@ -7,21 +7,23 @@ changed.  Invariant: a rule that exists can work: its patterns, groups, pointers
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from capture.errors import ConfigError
 from emit.head import FRAMING, TOKEN
-from emit.masking import MaskRule, MaskSpec
 from emit.pointers import Pointers
 from emit.records import OutputSpec
 from emit.replacing import Replacement, check_pattern, check_template
-from emit.rewriting import RewriteRule, RewriteSpec, as_json
 from emit.transform import TransformSpec
 from emit.verdicts import Verdicts
 from emit.where import parse
 from pipeline.table import CombinationError, SomeText, Table, as_tuple
+
+if TYPE_CHECKING:
+    from emit.masking import MaskRule
+    from emit.rewriting import RewriteRule
 
 SHORTEST_KEY: Final = 16
 
@@ -64,6 +66,8 @@ def _check_pointers(value: Any) -> Any:
 
 
 def _check_json(value: dict[str, Any]) -> dict[str, Any]:
+    from emit.rewriting import as_json
+
     for each in _check_pointers(value).values():
         as_json(each)
     return value
@@ -234,6 +238,11 @@ def steps(
 
     What earlier rules of the same `where` know of requests goes on, and is taken off the list.
     """
+    if not rewrite and not mask:
+        return ()
+    from emit.masking import MaskSpec  # here, as most runs have no use for them
+    from emit.rewriting import RewriteSpec
+
     known = [] if before is None else before
     made: list[TransformSpec] = []
     if rewrite:
@@ -244,11 +253,13 @@ def steps(
     return tuple(made)
 
 
-def _rewrite(rule: Rewrite, before: list[tuple[str, Verdicts]]) -> RewriteRule:
+def _rewrite(rule: Rewrite, before: list[tuple[str, Verdicts]]) -> "RewriteRule":
     query = rule.query or Query()
     exchanged = None
     if query.pattern is not None and query.with_ is not None:
         exchanged = Replacement(query.pattern, query.with_)
+    from emit.rewriting import RewriteRule, as_json
+
     return RewriteRule(
         where=rule.where,
         path=None if rule.path is None else rule.path.replacement,
@@ -264,7 +275,9 @@ def _rewrite(rule: Rewrite, before: list[tuple[str, Verdicts]]) -> RewriteRule:
     )
 
 
-def _mask(rule: Mask, key: bytes | None, before: list[tuple[str, Verdicts]]) -> MaskRule:
+def _mask(rule: Mask, key: bytes | None, before: list[tuple[str, Verdicts]]) -> "MaskRule":
+    from emit.masking import MaskRule
+
     return MaskRule(
         where=rule.where, headers=rule.headers, parameters=rule.parameters, json=rule.json_,
         text="***" if rule.with_ is None else rule.with_, key=key, verdicts=_verdicts(rule.where, before),

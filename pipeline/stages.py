@@ -25,7 +25,6 @@ from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 from capture.sources import expand
 from capture.streams import StandardInput
-from emit.merging import FOREVER, Selection
 from emit.pace import Pace
 from emit.records import (
     ALL,
@@ -40,9 +39,9 @@ from emit.records import (
     WorkerSpec,
     worker_counters,
 )
+from emit.selection import FOREVER, Moment, Selection
 from emit.succession import Ended
 from emit.summary import Summary
-from emit.timeline import Moment
 from emit.verdicts import Verdicts
 from pipeline import live, rules
 from pipeline.config import (

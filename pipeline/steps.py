@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from emit.hooks import HookSpec
-from emit.middleware import MiddlewareSpec
 from emit.transform import TransformSpec
 from pipeline.config import Config, Output
 from pipeline.table import CombinationError
@@ -26,8 +24,12 @@ _TRY: Final = "import sys; from emit.hooks import attempt; attempt(*sys.argv[1:]
 def transforms(config: Config, output: Output, name: str) -> Iterator[TransformSpec]:
     """Yield the steps of an output, which messages to the operator call by that name."""
     if output.python is not None:
+        from emit.hooks import HookSpec  # here, as most runs have no use for it
+
         yield HookSpec(output.python, directories(config), f"{name}: {output.python}")
     if output.middleware is not None:
+        from emit.middleware import MiddlewareSpec
+
         yield MiddlewareSpec(output.middleware, f"{name}: {Path(output.middleware[0]).name}")
 
 

@@ -104,5 +104,5 @@ class Echo(Output):
 
 def replaying(spec: WorkerSpec) -> None:
     """Be a worker whose http output answers itself; the target of its process."""
-    emit.worker.OUTPUTS["http"] = Echo
+    emit.worker.OUTPUTS["http"] = "tests.emit.echo:Echo"
     emit.worker.main(spec)

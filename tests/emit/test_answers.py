@@ -180,7 +180,7 @@ def test_answers_reach_the_other_outputs(processes: Processes, tmp_path: Path, p
     where = "path == '/bad'"
     thread = put_all(ring, made)
     outputs = [OutputSpec("http", 0, answers=True, policy=policy), OutputSpec("file", 1, path=str(path), where=where)]
-    spec = processes.worker_spec(ring, *outputs, answers=answer_ring, asked=((where, noted),))
+    spec = processes.worker_spec(ring, *outputs, answers=answer_ring, asked=((Sifting(where), noted),))
     sender = processes.start(replaying, spec)
     if policy == "drop":
         wait_until(lambda: sender.counters["answers_dropped"] > 100, "answers without room")

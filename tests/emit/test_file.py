@@ -17,7 +17,7 @@ from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from emit.file import CACHED_BYTES, MOST_TARGETS, WRITE_BEHIND_BYTES, FileOutput
 from emit.records import OutputSpec, worker_counters
-from emit.worker import FORMATS
+from emit.worker import output_class
 from tests.emit.builders import as_line, conversation, read_lines, records_of, response, ring_of
 from tests.emit.processes import Processes
 from tests.emit.test_formats import read
@@ -174,7 +174,7 @@ DAY_NS = 86_400 * 10**9
 def rotating(directory: Path, ring: Ring, name: str = "%Y-%m-%d/%H%M", kind: str = "jsonl", **spec: Any) -> FileOutput:
     """Make an output whose files follow each other."""
     chosen = OutputSpec("file", 0, path=str(directory / name), format=kind, **spec)  # type: ignore[arg-type]
-    made = FORMATS.get(kind, FileOutput)(chosen, Consumer(ring), Counters(worker_counters(1)))
+    made = output_class(chosen)(chosen, Consumer(ring), Counters(worker_counters(1)))
     assert isinstance(made, FileOutput)
     return made
 

@@ -17,8 +17,9 @@ from assemble.message import Message
 from capture.errors import ConfigError, DeliveryError, SourceError
 from emit.building import record_of
 from emit.entries import Half
-from emit.formats import FORMATS, Format
+from emit.formats import FORMATS
 from emit.library import MessageWriter, open_messages
+from emit.selection import Format
 from tests.emit.builders import conversation, messages, request, response
 from tests.emit.test_blockout import small_files
 from tests.emit.test_formats import without_addresses

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from assemble.message import Message, read_message
 from capture.errors import SourceError
 from capture.streams import Stop
-from emit.merging import FOREVER, Merge, Selection
-from emit.timeline import Moment
+from emit.merging import Merge
+from emit.selection import FOREVER, Moment, Selection
 from tests.emit.builders import conversation, request
 from tests.emit.test_formats import as_gor, as_har, as_jsonl
 from tests.emit.test_recording import write

@@ -14,9 +14,9 @@ from capture.counters import Counters
 from capture.errors import SourceError
 from capture.ring import Consumer, Ring
 from capture.streams import StandardInput
-from emit.merging import FOREVER, Selection
 from emit.reader import Feed
 from emit.records import READER_COUNTERS, OutputSpec, ReaderSpec
+from emit.selection import FOREVER, Selection
 from tests.emit.builders import conversation, drain, read_lines, request, response, sorted_messages
 from tests.emit.processes import Child, Processes, wait_until
 from tests.emit.test_formats import as_jsonl

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from assemble.message import read_message
 from emit.building import entry_of, record_of
+from emit.selection import Moment
 from emit.source import Entry
-from emit.timeline import LONE_NS, Gaps, Moment, Rounds
+from emit.timeline import LONE_NS, Gaps, Rounds
 from tests.emit.builders import request, response
 
 

@@ -5,9 +5,8 @@ import logging
 import pytest
 
 from capture.errors import SourceError
-from emit.merging import FOREVER, Selection
 from emit.records import HttpSpec, Sifting, TlsSpec
-from emit.timeline import Moment
+from emit.selection import FOREVER, Moment, Selection
 from pipeline.settings import parse
 from pipeline.stages import answer_rings, labels, wire, workers
 from tests.integration.jobs import exchanges
