@@ -181,6 +181,8 @@ def rehearse(config: Config) -> Iterator[str]:
     for message in _messages(config):
         rehearsal.add(message)
     yield from rehearsal.lines()
+    if isinstance(config.input, FileInput) and config.input.loop == "forever":
+        yield "that would be one round of many: loop is forever"
 
 
 def _messages(config: Config) -> Iterator[Message]:

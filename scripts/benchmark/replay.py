@@ -26,6 +26,8 @@ from scripts.benchmark.results import Row
 PART: Final = "replay"
 EXCHANGES: Final = 400_000
 QUICK: Final = 100_000
+KINDS: Final = {"requests": "kind == 'request'", "exchanges": "size >= 0"}
+"""What recordings hold, as filters: requests alone, or responses too, which are read, and not sent."""
 LOOK_S: Final = 0.02
 SHARE: Final = 0.5  # of wrk's rate
 READ: Final = 100_000  # records/s
@@ -33,12 +35,12 @@ PACE: Final = 5000  # requests/s
 LATE_MS: Final = 5
 
 
-def recording(exchanges: int) -> tuple[Path, int]:
+def recording(exchanges: int, kind: str) -> tuple[Path, int]:
     """Return a recording of so many exchanges or more, and how many there are; made now if need be."""
     source, note = capture(FOLDER, exchanges)
-    path = FOLDER / f"recorded-{exchanges}.rec"
+    path = FOLDER / f"recorded-{exchanges}-{kind}.rec"
     if not path.exists():
-        output = f'[[output]]\ntype = "file"\nformat = "recording"\npath = "{path}"\n'
+        output = f'[[output]]\ntype = "file"\nformat = "recording"\npath = "{path}"\nwhere = "{KINDS[kind]}"\n'
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
             config.write(f'[input]\ntype = "pcap"\npath = "{source}"\n{output}')
             config.flush()
@@ -48,10 +50,13 @@ def recording(exchanges: int) -> tuple[Path, int]:
 
 def measure(quick: bool, raw: dict[str, Any]) -> list[Row]:
     """Return all rows."""
-    path, count = recording(QUICK if quick else EXCHANGES)
+    made = {kind: recording(QUICK if quick else EXCHANGES, kind) for kind in KINDS}
+    rows: list[Row] = []
     with serving() as service:
-        rows = [*_beside(service, path, count, 2 if quick else 5, raw), *_paced(service, path, 2 if quick else 10, raw)]
-    return [*rows, _read(path, count, raw)]
+        for kind, (path, count) in made.items():
+            rows += _beside(service, path, count, 2 if quick else 5, kind, raw)
+        rows += _paced(service, made["requests"][0], 2 if quick else 10, raw)
+    return [*rows, _read(*made["exchanges"], raw)]
 
 
 class Beside:
@@ -89,8 +94,8 @@ class Beside:
         return (self.count - looks[begun][1]) / (looks[-1][0] - looks[begun][0])
 
 
-def _beside(service: Service, path: Path, count: int, rounds: int, raw: dict[str, Any]) -> Iterator[Row]:
-    """Yield how replay does beside wrk."""
+def _beside(service: Service, path: Path, count: int, rounds: int, kind: str, raw: dict[str, Any]) -> Iterator[Row]:
+    """Yield how the replay of one kind of recording does beside wrk."""
     beside = Beside(service, path, count)
     wrk = [beside.wrk()]
     rates: dict[str, list[float]] = {"session": [], "pool": []}
@@ -100,17 +105,22 @@ def _beside(service: Service, path: Path, count: int, rounds: int, raw: dict[str
             rates[mode].append(beside.replay(mode))
             wrk.append(beside.wrk())
             ratios[mode].append(rates[mode][-1] / (wrk[-1] + wrk[-2]) * 2)
-    raw["replay beside wrk"] = {"wrk": wrk, "replay": rates, "cpu_s": beside.used.cpu_s, "wrk cpu_s": beside.wrk_s}
-    yield Row(PART, "wrk", median(wrk), "requests/s", note=f"{min(wrk):,.0f} to {max(wrk):,.0f}")
+    raw[f"replay of {kind} beside wrk"] = {
+        "wrk": wrk,
+        "replay": rates,
+        "cpu_s": beside.used.cpu_s,
+        "wrk cpu_s": beside.wrk_s,
+    }
+    yield Row(PART, f"wrk, beside {kind}", median(wrk), "requests/s", note=f"{min(wrk):,.0f} to {max(wrk):,.0f}")
     for mode, found in rates.items():
-        yield Row(PART, f"replay, {mode}", median(found), "requests/s", note=f"{min(found):,.0f} to {max(found):,.0f}")
+        yield Row(PART, f"{kind}, {mode}", median(found), "requests/s", note=f"{min(found):,.0f} to {max(found):,.0f}")
     for mode, shares in ratios.items():
         each = " ".join(f"{share:.2f}" for share in shares)
-        yield Row(PART, f"replay, {mode}, over wrk", median(shares), "x wrk", SHARE, at_least=True, note=each)
-    yield Row(PART, "CPU time, wrk", 1e6 * beside.wrk_s / beside.served, "us per request")
+        yield Row(PART, f"{kind}, {mode}, over wrk", median(shares), "x wrk", SHARE, at_least=True, note=each)
+    yield Row(PART, f"{kind}: CPU time, wrk", 1e6 * beside.wrk_s / beside.served, "us per request")
     for stage in ("worker", "reader"):
         used_us = 1e6 * beside.used.cpu_of(stage) / (beside.replays * count)
-        yield Row(PART, f"CPU time, {stage}", used_us, "us per request", note="start-up included")
+        yield Row(PART, f"{kind}: CPU time, {stage}", used_us, "us per request", note="start-up included")
 
 
 def _replay(service: Service, path: Path, *options: str) -> list[str]:
@@ -123,7 +133,7 @@ def _paced(service: Service, path: Path, seconds: int, raw: dict[str, Any]) -> I
     with tempfile.TemporaryDirectory() as folder:
         part, ledger = Path(folder, "part.rec"), Path(folder, "ledger.json")
         with Reader(str(path)) as reader, Writer(str(part)) as writer:
-            for record in islice(reader, 2 * PACE * seconds):
+            for record in islice(reader, PACE * seconds):
                 writer.write(record)
         run(_replay(service, part, "--rate", str(PACE), "--quiet", "--ledger", str(ledger)))
         late = json.loads(ledger.read_text())["replay"][0]["late_ns"]

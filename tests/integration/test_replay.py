@@ -94,6 +94,16 @@ def test_the_command_replays_what_it_is_given(tmp_path):
     assert json.loads((tmp_path / "ledger.json").read_text())["closed"]
 
 
+def test_rounds_follow_each_other(tmp_path):
+    """Each connection's requests in order, and again."""
+    record(tmp_path / "shop.rec", asked(connections=3, each=5))
+    with target() as server:
+        done = pipeline(tmp_path, "replay", "shop.rec", "--to", server.url, "--speed", "max", "--loop", "4")
+    assert (done.returncode, errors(done)) == (0, [])
+    assert len(server.arrivals) == 60
+    assert in_order(([f"/{line}/{at}" for at in range(5)] * 4 for line in range(3)), targets(server.arrivals))
+
+
 def test_options_of_the_command_reach_the_server(tmp_path):
     """Each of them by what it does there."""
     messages = [*asked(connections=2, each=5), *asked(connections=1, each=3, method="POST")]

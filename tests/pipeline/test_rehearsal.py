@@ -133,6 +133,14 @@ def test_an_output_that_replays_nothing_is_refused(tmp_path):
         list(rehearse(build({"input": {"type": "file", "path": str(path)}, "output": [{"type": "null"}]}, "x")))
 
 
+@pytest.mark.parametrize(("loop", "sent"), [("3", 15), ("forever", 5)])
+def test_rounds_are_rehearsed(tmp_path, loop, sent):
+    """All of them, or one of those without end."""
+    text = said(record(tmp_path / "a.rec", asked(1, 5)), f"input.loop={loop}")
+    assert f"would send  {sent} requests" in text
+    assert ("one round of many" in text) == (loop == "forever")
+
+
 def test_what_is_not_rehearsed_is_said(tmp_path):
     """A sample of which all is announced would be a surprise, if a pleasant one."""
     path = record(tmp_path / "a.rec", asked(1, 5))
