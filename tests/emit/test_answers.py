@@ -13,7 +13,7 @@ from capture.counters import Counters
 from capture.ring import Consumer, Producer, Ring
 from emit.answers import AnswerWriter
 from emit.match import Matcher
-from emit.records import WORKER_COUNTERS, OutputSpec, worker_counters
+from emit.records import WORKER_COUNTERS, OutputSpec, Sifting, worker_counters
 from emit.sieve import Sieve
 from emit.verdicts import REMEMBERED, Verdicts
 from emit.where import parse
