@@ -2,9 +2,11 @@
 
 from libc.stdint cimport uint64_t
 
+from capture.memory cimport Memory
+
 
 cdef class Counters:
-    cdef readonly int fd            # owned: closed in __dealloc__
+    cdef Memory memory
     cdef readonly tuple names
     cdef dict index
-    cdef uint64_t* at               # owned: mapping of one page; entry i belongs to names[i]
+    cdef uint64_t* at               # borrowed: in memory; entry i belongs to names[i]

@@ -1,23 +1,13 @@
 """A page of named counters in shared memory: one process writes, any may read, nobody locks (DESIGN 6)."""
 
-import os
 from multiprocessing import reduction
 
 from libc.stdint cimport uint64_t
 
-from capture.errors import MirrorError
+from capture.memory cimport Memory
 
+from capture.memory import make_memory
 
-cdef extern from "<sys/mman.h>" nogil:
-    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
-    int munmap(void* address, size_t length)
-    int PROT_READ
-    int PROT_WRITE
-    int MAP_SHARED
-    void* MAP_FAILED
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
 
 cdef enum:
     PAGE_BYTES = 16384
@@ -36,22 +26,17 @@ cdef class Counters:
             count, different = len(self.names), len(self.index)
             raise ValueError(f"counters: {count} names, of which {different} differ; at most {MOST}")
         if fd < 0:
-            fd = os.memfd_create("ringtap-counters", os.MFD_CLOEXEC)
-            os.ftruncate(fd, PAGE_BYTES)
-        self.fd = fd
-        cdef void* page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-        if page == MAP_FAILED:
-            raise MirrorError("counters: cannot map a page of shared memory")
-        self.at = <uint64_t*>page
+            fd = make_memory("counters", PAGE_BYTES)
+        self.memory = Memory("counters", fd, PAGE_BYTES, "a page of counters")
+        self.at = <uint64_t*>self.memory.at
 
-    def __dealloc__(self):
-        if self.at != NULL:
-            munmap(self.at, PAGE_BYTES)
-        if self.fd > 0:
-            close(self.fd)
+    @property
+    def fd(self):
+        """The descriptor of the page."""
+        return self.memory.fd
 
     def __reduce__(self):
-        return _attach, (self.names, reduction.DupFd(self.fd))
+        return _attach, (self.names, reduction.DupFd(self.memory.fd))
 
     def add(self, name, uint64_t amount=1):
         """Add to one counter; the writing process alone may do so."""

@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from capture.memory cimport Memory
+
 
 cdef extern from *:
     """
@@ -67,13 +69,11 @@ cdef inline size_t padded(size_t n) noexcept nogil:
 
 
 cdef class Ring:
-    cdef uint8_t* base            # owned: mapping of `length` bytes, unmapped in __dealloc__
-    cdef size_t length
-    cdef uint8_t* data            # borrowed: inside base
-    cdef ProducerLine* front      # borrowed: inside base
-    cdef ConsumerLine* back       # borrowed: inside base
+    cdef Memory memory
+    cdef uint8_t* data            # borrowed, like the next two: inside memory
+    cdef ProducerLine* front
+    cdef ConsumerLine* back
     cdef readonly uint64_t capacity
-    cdef readonly int memory_fd   # owned: closed in __dealloc__
     cdef readonly int data_fd     # owned eventfd: the producer rings, the consumer sleeps
     cdef readonly int space_fd    # owned eventfd: the consumer rings, the producer sleeps
 

@@ -13,7 +13,6 @@ class RingStats(NamedTuple):
 
 class Ring:
     capacity: int
-    memory_fd: int
     data_fd: int
     space_fd: int
     def __init__(self, memory_fd: int, data_fd: int, space_fd: int) -> None: ...

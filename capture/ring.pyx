@@ -13,17 +13,12 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from capture.memory cimport Memory
+
 from capture.errors import MirrorError
+from capture.memory import make_memory
 from capture.records import RECORD_HEADER
 
-
-cdef extern from "<sys/mman.h>" nogil:
-    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
-    int munmap(void* address, size_t length)
-    int PROT_READ
-    int PROT_WRITE
-    int MAP_SHARED
-    void* MAP_FAILED
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -70,25 +65,19 @@ cdef class Ring:
     """The mapping itself, made by `Ring.create`; travels to a spawned child by descriptor, as it is."""
 
     def __cinit__(self, int memory_fd, int data_fd, int space_fd):
-        self.memory_fd = memory_fd
         self.data_fd = data_fd
         self.space_fd = space_fd
-        self.length = os.fstat(memory_fd).st_size
-        cdef void* base = mmap(NULL, self.length, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0)
-        if base == MAP_FAILED:
-            raise MirrorError(f"ring: cannot map {self.length} bytes of shared memory")
-        self.base = <uint8_t*>base
-        if self.length <= DATA_AT or self.base[:8] != MAGIC:
+        self.memory = Memory("ring", memory_fd)
+        cdef uint8_t* base = <uint8_t*>self.memory.at
+        if self.memory.size <= DATA_AT or base[:8] != MAGIC:
             raise MirrorError("ring: the descriptor does not hold a ring")
-        self.front = <ProducerLine*>(self.base + FRONT_AT)
-        self.back = <ConsumerLine*>(self.base + BACK_AT)
-        self.data = self.base + DATA_AT
-        self.capacity = self.length - DATA_AT
+        self.front = <ProducerLine*>(base + FRONT_AT)
+        self.back = <ConsumerLine*>(base + BACK_AT)
+        self.data = base + DATA_AT
+        self.capacity = self.memory.size - DATA_AT
 
     def __dealloc__(self):
-        if self.base != NULL:
-            munmap(self.base, self.length)
-        for fd in (self.memory_fd, self.data_fd, self.space_fd):
+        for fd in (self.data_fd, self.space_fd):
             if fd > 0:
                 close(fd)
 
@@ -98,13 +87,12 @@ cdef class Ring:
         if not 0 < capacity <= MOST_BYTES:
             raise ValueError(f"a ring of {capacity} bytes: from 1 to {MOST_BYTES} are possible")
         size = DATA_AT + max(PAGE_BYTES, -(-capacity // PAGE_BYTES) * PAGE_BYTES)
-        memory_fd = os.memfd_create("ringtap-ring", os.MFD_CLOEXEC)
-        os.ftruncate(memory_fd, size)
+        memory_fd = make_memory("ring", size)
         os.pwrite(memory_fd, MAGIC, 0)
         return Ring(memory_fd, *(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)))
 
     def __reduce__(self):
-        return _attach, tuple(reduction.DupFd(fd) for fd in (self.memory_fd, self.data_fd, self.space_fd))
+        return _attach, tuple(reduction.DupFd(fd) for fd in (self.memory.fd, self.data_fd, self.space_fd))
 
     @property
     def largest(self):

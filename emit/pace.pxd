@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from capture.memory cimport Memory
+
 
 cdef struct Start:           # table in emit/pace.pyx
     int64_t begun_ns
@@ -11,8 +13,8 @@ cdef struct Start:           # table in emit/pace.pyx
 
 
 cdef class Pace:
-    cdef Start* start                        # owned: mapping, unmapped in __dealloc__
-    cdef readonly int memory_fd              # owned: closed in __dealloc__
+    cdef readonly Memory memory
+    cdef Start* start                        # borrowed: in memory
     cdef readonly double speed
     cdef readonly double rate
     cdef readonly double ramp_s

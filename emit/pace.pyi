@@ -1,7 +1,9 @@
 from typing import Any
 
+from capture.memory import Memory
+
 class Pace:
-    memory_fd: int
+    memory: Memory
     speed: float
     rate: float
     ramp_s: float

@@ -11,25 +11,15 @@ at 16   requests      that have been given a time
 at 24   reserved
 """
 
-import os
 from multiprocessing import reduction
 
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint64_t
 
-from capture.errors import MirrorError
+from capture.memory cimport Memory
 
+from capture.memory import make_memory
 
-cdef extern from "<sys/mman.h>" nogil:
-    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
-    int munmap(void* address, size_t length)
-    int PROT_READ
-    int PROT_WRITE
-    int MAP_SHARED
-    void* MAP_FAILED
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
 
 cdef extern from *:
     """
@@ -56,32 +46,19 @@ cdef class Pace:
     """
 
     def __cinit__(self, int memory_fd, double speed, double rate, double ramp_s):
-        self.memory_fd = memory_fd
+        self.memory = Memory("pace", memory_fd, sizeof(Start), "a schedule")
+        self.start = <Start*>self.memory.at
         self.speed = speed
         self.rate = rate
         self.ramp_s = ramp_s
-        if os.fstat(memory_fd).st_size != sizeof(Start):
-            raise MirrorError("pace: the descriptor does not hold a schedule")
-        cdef void* page = mmap(NULL, sizeof(Start), PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0)
-        if page == MAP_FAILED:
-            raise MirrorError(f"pace: cannot map {sizeof(Start)} bytes of shared memory")
-        self.start = <Start*>page
-
-    def __dealloc__(self):
-        if self.start != NULL:
-            munmap(self.start, sizeof(Start))
-        if self.memory_fd > 0:
-            close(self.memory_fd)
 
     @staticmethod
     def create(double speed=0, double rate=0, double ramp_s=0):
         """Make a schedule that begins with the first request; 0 is no speed, no rate, no ramp."""
-        memory_fd = os.memfd_create("ringtap-pace", os.MFD_CLOEXEC)
-        os.ftruncate(memory_fd, sizeof(Start))
-        return Pace(memory_fd, speed, rate, ramp_s)
+        return Pace(make_memory("pace", sizeof(Start)), speed, rate, ramp_s)
 
     def __reduce__(self):
-        return _attach, (reduction.DupFd(self.memory_fd), self.speed, self.rate, self.ramp_s)
+        return _attach, (reduction.DupFd(self.memory.fd), self.speed, self.rate, self.ramp_s)
 
     @property
     def timed(self):

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from capture.memory cimport Memory
 from emit.endpoint cimport NAME_BYTES
 from emit.fields cimport Text
 from emit.histogram cimport BUCKETS
@@ -64,8 +65,8 @@ cdef struct Page:
 
 
 cdef class Summary:
-    cdef Page* page                          # owned: mapping, unmapped in __dealloc__
-    cdef readonly int memory_fd              # owned: closed in __dealloc__
+    cdef readonly Memory memory
+    cdef Page* page                          # borrowed: in memory
     cdef Index index                         # owned: freed in __dealloc__; of page.requests
     cdef uint16_t[NAMES] names               # endpoint + 1 by hash of its name, linear probing; 0: free
     cdef Request* find(self, uint64_t id, bint begins, bint make) noexcept nogil

@@ -1,5 +1,6 @@
 from typing import Any
 
+from capture.memory import Memory
 from emit.totals import Totals
 
 OPEN: int
@@ -9,7 +10,7 @@ REASONS: int
 OTHER: str
 
 class Summary:
-    memory_fd: int
+    memory: Memory
     @staticmethod
     def create() -> Summary: ...
     def __init__(self, memory_fd: int) -> None: ...

@@ -19,30 +19,19 @@ requests     OPEN slots of 48 bytes: Request
 each         ENDPOINTS slots: Endpoint; untouched pages take no memory
 """
 
-import os
 from multiprocessing import reduction
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from capture.memory cimport Memory
 from emit.endpoint cimport name_endpoint
 from emit.histogram cimport Histogram, bucket_of
 from emit.index cimport enter, forget, free_index, look, make_index
 
-from capture.errors import MirrorError
+from capture.memory import make_memory
 from emit.totals import EndpointTotals, Totals
-
-cdef extern from "<sys/mman.h>" nogil:
-    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
-    int munmap(void* address, size_t length)
-    int PROT_READ
-    int PROT_WRITE
-    int MAP_SHARED
-    void* MAP_FAILED
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
 
 globals().update(OPEN=OPEN, ENDPOINTS=ENDPOINTS, PAIRS=PAIRS, REASONS=REASONS)
 
@@ -64,13 +53,8 @@ cdef class Summary:
 
     def __cinit__(self, int memory_fd):
         cdef size_t at
-        self.memory_fd = memory_fd
-        if os.fstat(memory_fd).st_size != sizeof(Page):
-            raise MirrorError("summary: the descriptor does not hold a summary")
-        cdef void* page = mmap(NULL, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0)
-        if page == MAP_FAILED:
-            raise MirrorError(f"summary: cannot map {sizeof(Page)} bytes of shared memory")
-        self.page = <Page*>page
+        self.memory = Memory("summary", memory_fd, sizeof(Page), "a summary")
+        self.page = <Page*>self.memory.at
         if not make_index(&self.index, OPEN, self.page.requests, sizeof(Request)):
             raise MemoryError
         for at in range(min(self.page.opened, <uint64_t>OPEN)):
@@ -79,21 +63,15 @@ cdef class Summary:
             self.names[self.place(self.page.each[at].name, self.page.each[at].name_size)] = <uint16_t>at + 1
 
     def __dealloc__(self):
-        if self.page != NULL:
-            munmap(self.page, sizeof(Page))
         free_index(&self.index)
-        if self.memory_fd > 0:
-            close(self.memory_fd)
 
     @staticmethod
     def create():
         """Make an empty one; its pages take room when they are touched."""
-        memory_fd = os.memfd_create("ringtap-summary", os.MFD_CLOEXEC)
-        os.ftruncate(memory_fd, sizeof(Page))
-        return Summary(memory_fd)
+        return Summary(make_memory("summary", sizeof(Page)))
 
     def __reduce__(self):
-        return _attach, (reduction.DupFd(self.memory_fd),)
+        return _attach, (reduction.DupFd(self.memory.fd),)
 
     cdef Request* find(self, uint64_t id, bint begins, bint make) noexcept nogil:
         """Return a request that is open; opened now with `make`, in place of the oldest; else NULL if it is not.

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
+from capture.memory cimport Memory
 from emit.index cimport Index
 
 
@@ -20,8 +21,8 @@ cdef struct Page:            # table in emit/verdicts.pyx
 
 
 cdef class Verdicts:
-    cdef Page* page                          # owned: mapping, unmapped in __dealloc__
-    cdef readonly int memory_fd              # owned: closed in __dealloc__
+    cdef readonly Memory memory
+    cdef Page* page                          # borrowed: in memory
     cdef Verdicts source                     # None: nobody is followed
     cdef Index index                         # owned: freed in __dealloc__
     cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil

@@ -1,9 +1,11 @@
 from typing import Any
 
+from capture.memory import Memory
+
 REMEMBERED: int
 
 class Verdicts:
-    memory_fd: int
+    memory: Memory
     @staticmethod
     def create() -> Verdicts: ...
     def __init__(self, memory_fd: int) -> None: ...

@@ -13,27 +13,16 @@ at 16   reserved
 at 64   slots       REMEMBERED of them, 16 bytes each: id, known
 """
 
-import os
 from multiprocessing import reduction
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from capture.memory cimport Memory
 from capture.ring cimport ring_load, ring_store
 from emit.index cimport enter, forget, free_index, look, make_index
 
-from capture.errors import MirrorError
+from capture.memory import make_memory
 
-
-cdef extern from "<sys/mman.h>" nogil:
-    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
-    int munmap(void* address, size_t length)
-    int PROT_READ
-    int PROT_WRITE
-    int MAP_SHARED
-    void* MAP_FAILED
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
 
 globals()["REMEMBERED"] = REMEMBERED
 
@@ -43,34 +32,23 @@ cdef class Verdicts:
 
     def __cinit__(self, int memory_fd):
         cdef size_t slot
-        self.memory_fd = memory_fd
-        if os.fstat(memory_fd).st_size != sizeof(Page):
-            raise MirrorError("verdicts: the descriptor does not hold a memory of verdicts")
-        cdef void* page = mmap(NULL, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0)
-        if page == MAP_FAILED:
-            raise MirrorError(f"verdicts: cannot map {sizeof(Page)} bytes of shared memory")
-        self.page = <Page*>page
+        self.memory = Memory("verdicts", memory_fd, sizeof(Page), "a memory of verdicts")
+        self.page = <Page*>self.memory.at
         if not make_index(&self.index, REMEMBERED, self.page.slots, sizeof(Slot)):
             raise MemoryError
         for slot in range(min(self.page.count, <uint64_t>REMEMBERED)):
             enter(&self.index, slot)
 
     def __dealloc__(self):
-        if self.page != NULL:
-            munmap(self.page, sizeof(Page))
         free_index(&self.index)
-        if self.memory_fd > 0:
-            close(self.memory_fd)
 
     @staticmethod
     def create():
         """Make an empty memory; its pages take room when they are touched."""
-        memory_fd = os.memfd_create("ringtap-verdicts", os.MFD_CLOEXEC)
-        os.ftruncate(memory_fd, sizeof(Page))
-        return Verdicts(memory_fd)
+        return Verdicts(make_memory("verdicts", sizeof(Page)))
 
     def __reduce__(self):
-        return _attach, (reduction.DupFd(self.memory_fd),)
+        return _attach, (reduction.DupFd(self.memory.fd),)
 
     cdef void remember(self, uint64_t id, uint64_t known) noexcept nogil:
         """Note a request, in place of the oldest; one that is repeated stays where it is."""

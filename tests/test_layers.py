@@ -23,7 +23,7 @@ MAY_IMPORT: Final = {
 
 DOORS: Final = {
     ("assemble", "capture"): {"records", "frames", "ring", "counters", "errors", "child", "lanes", "orders", "route"},
-    ("emit", "capture"): {"records", "ring", "counters", "errors", "child", "streams"},
+    ("emit", "capture"): {"records", "ring", "counters", "errors", "child", "streams", "memory"},
     ("emit", "assemble"): {"records", "message"},  # message: for what changes whole messages
 }
 """The modules of an earlier stage that a later one sees; everything else there is its own affair."""
@@ -46,6 +46,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.filters": "asks for the addresses of a name",
     "capture.interfaces": "asks the kernel for its interfaces",
     "capture.live": "waits for interfaces, and has the clock for a silent wire",
+    "capture.memory": "shared memory",
     "capture.orders": "shared memory, and how it travels to a child",
     "capture.privileges": "users and capabilities of this process",
     "capture.pcapfile": "reads a file by descriptor",

@@ -93,7 +93,7 @@ def test_a_successor_goes_on_where_another_stopped(made: tuple[list[dict[str, An
     """Also one that takes over from the dead: it has the memory and nothing else."""
     exchanges, events = made
     first = apply(Summary.create(), events[:cut])
-    second = apply(Summary(os.dup(first.memory_fd)), events[cut:])
+    second = apply(Summary(os.dup(first.memory.fd)), events[cut:])
     assert second.totals().endpoints == expected(exchanges)
 
 

@@ -13,7 +13,7 @@ from emit.verdicts import REMEMBERED, Verdicts
 
 def again(verdicts: Verdicts) -> Verdicts:
     """Attach to the same memory, as a worker that is started later does."""
-    return Verdicts(os.dup(verdicts.memory_fd))
+    return Verdicts(os.dup(verdicts.memory.fd))
 
 
 def test_exactly_the_latest_requests_are_known():

@@ -1,0 +1,6 @@
+class Memory:
+    fd: int
+    size: int
+    def __init__(self, name: str, fd: int, size: int = 0, what: str = "") -> None: ...
+
+def make_memory(name: str, size: int) -> int: ...
