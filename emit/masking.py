@@ -7,7 +7,7 @@ it is not whole or cannot be decoded, it does not go out: the message does witho
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +17,7 @@ from emit.draft import Draft
 from emit.forms import MULTIPART, URLENCODED, change_form
 from emit.head import Head
 from emit.pointers import Pointers
-from emit.rewriting import judge
+from emit.ruling import Rule, Rules
 from emit.target import change
 from emit.transform import Transform
 from emit.verdicts import Verdicts
@@ -52,26 +52,7 @@ class MaskSpec:
 
     def make(self) -> Transform:
         """Make the step."""
-        return Mask(self.rules)
-
-
-class Mask(Transform):
-    """Applies rules, in their order."""
-
-    def __init__(self, rules: tuple[MaskRule, ...]) -> None:
-        self.rules = [_Rule(rule) for rule in rules]
-
-    def apply(self, message: Message, now_s: float) -> tuple[Message]:  # noqa: ARG002
-        for rule in self.rules:
-            if rule.judge is None or rule.judge.wants(message):
-                message = rule.change(message)
-        return (message,)
-
-    def take_counts(self) -> Mapping[str, int]:
-        withheld = sum(rule.withheld for rule in self.rules)
-        for rule in self.rules:
-            rule.withheld = 0
-        return {"withheld": withheld}
+        return Rules([_Rule(rule) for rule in self.rules], "withheld")
 
 
 def masker(text: str, key: bytes | None) -> Callable[[bytes], bytes]:
@@ -82,19 +63,17 @@ def masker(text: str, key: bytes | None) -> Callable[[bytes], bytes]:
     return lambda value: hmac.new(key, value, hashlib.sha256).hexdigest()[:DIGITS].encode()
 
 
-class _Rule:
+class _Rule(Rule):
     """One rule, ready to be applied."""
 
     def __init__(self, rule: MaskRule) -> None:
-        self.judge = judge(rule.where, rule.verdicts)
+        super().__init__(rule.where, rule.verdicts)
         self.make = masker(rule.text, rule.key)
         self.headers = {name.lower().encode() for name in rule.headers}
         self.parameters = {name.encode() for name in rule.parameters}
         self.pointers = Pointers(rule.json) if rule.json else None
-        self.withheld = 0
 
     def change(self, message: Message) -> Message:
-        """Return the message as the rule says."""
         draft = Draft(message)
         if not draft.readable or (message.kind == "request" and draft.place_of_target() is None):
             return self.withhold(message, 0)
@@ -110,7 +89,7 @@ class _Rule:
 
     def withhold(self, message: Message, head: int) -> Message:
         """Take everything behind the head out, or the whole message: it is one with missing bytes from now on."""
-        self.withheld += 1
+        self.missed += 1
         missing = message.missing + len(message.payload) - head
         return message.replace(payload=message.payload[:head], head=head, complete=False, missing=missing)
 

@@ -5,21 +5,18 @@ stays as it was on the wire; a rule does all that it can of what it says, and wh
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from assemble.message import Message
 from emit.codings import Undecodable, spliced
 from emit.draft import Draft
-from emit.judge import Judge
-from emit.match import Matcher
 from emit.pointers import Pointers
 from emit.replacing import Replacement
+from emit.ruling import Rule, Rules
 from emit.target import update
 from emit.transform import Transform
 from emit.verdicts import Verdicts
-from emit.where import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +44,15 @@ class RewriteSpec:
 
     def make(self) -> Transform:
         """Make the step."""
-        return Rewrite(self.rules)
+        return Rules([_Rule(rule) for rule in self.rules], "undecoded")
 
 
-class Rewrite(Transform):
-    """Applies rules, in their order: each sees what those before it have made."""
-
-    def __init__(self, rules: tuple[RewriteRule, ...]) -> None:
-        self.rules = [_Rule(rule) for rule in rules]
-
-    def apply(self, message: Message, now_s: float) -> tuple[Message]:  # noqa: ARG002
-        for rule in self.rules:
-            if rule.judge is None or rule.judge.wants(message):
-                message = rule.change(message)
-        return (message,)
-
-    def take_counts(self) -> Mapping[str, int]:
-        undecoded = sum(rule.undecoded for rule in self.rules)
-        for rule in self.rules:
-            rule.undecoded = 0
-        return {"undecoded": undecoded}
-
-
-def judge(where: str | None, verdicts: Verdicts | None) -> Judge | None:
-    """Return what tells to which messages a rule applies; None: to all."""
-    return None if where is None else Judge(Matcher(parse(where)), verdicts or Verdicts.create())
-
-
-class _Rule:
+class _Rule(Rule):
     """One rule, ready to be applied."""
 
     def __init__(self, rule: RewriteRule) -> None:
+        super().__init__(rule.where, rule.verdicts)
         self.rule = rule
-        self.judge = judge(rule.where, rule.verdicts)
-        self.undecoded = 0
         self.parameters = {name.encode(): value.encode() for name, value in rule.set_parameters}
         self.without = {name.encode() for name in rule.remove_parameters}
         self.removed = {name.lower().encode() for name in rule.remove_headers}
@@ -89,18 +61,17 @@ class _Rule:
         self.of_target = bool(rule.path or rule.query or self.parameters or self.without)
 
     def change(self, message: Message) -> Message:
-        """Return the message as the rule says."""
         rule = self.rule
         draft = Draft(message)
         if not draft.readable:
-            self.undecoded += 1
+            self.missed += 1
             return message
         try:
             self.change_head(draft)
             if draft.raw and (rule.body or rule.json):
                 self.change_body(draft)
         except Undecodable:
-            self.undecoded += 1
+            self.missed += 1
         return draft.finish()
 
     def change_head(self, draft: Draft) -> None:

@@ -18,7 +18,7 @@ cdef enum Fate:
     LATER                   # one too many for now
 
 cdef class Sieve:
-    cdef readonly Consumer consumer
+    cdef readonly Consumer consumer     # None: messages are asked about one by one
     cdef Matcher matcher                # None: the output has no `where`; so with these two
     cdef Sampler sampler
     cdef Bucket bucket

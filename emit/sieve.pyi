@@ -5,10 +5,10 @@ from emit.sampler import Sampler
 from emit.verdicts import Verdicts
 
 class Sieve:
-    consumer: Consumer
+    consumer: Consumer | None
     def __init__(
         self,
-        consumer: Consumer,
+        consumer: Consumer | None,
         matcher: Matcher | None,
         verdicts: Verdicts,
         sampler: Sampler | None = None,

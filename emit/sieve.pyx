@@ -40,7 +40,7 @@ cdef inline uint64_t whole(const MessageHeader* header) noexcept nogil:
 cdef class Sieve:
     """One output's filter; every record has to pass it, so that responses know of their requests."""
 
-    def __cinit__(self, Consumer consumer not None, Matcher matcher, Verdicts verdicts not None,
+    def __cinit__(self, Consumer consumer, Matcher matcher, Verdicts verdicts not None,
                   Sampler sampler=None, Bucket bucket=None):
         self.consumer = consumer
         self.matcher = matcher

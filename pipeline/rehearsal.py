@@ -13,16 +13,14 @@ from typing import Final
 
 import assemble
 from assemble.message import Message, read_message
-from assemble.records import FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER, REPLAYED, REQUEST, RESPONSE
+from assemble.records import REPLAYED, REQUEST, RESPONSE
 from capture.errors import ConfigError
-from capture.records import KIND_MESSAGE
-from capture.ring import Consumer, Producer, Ring
 from capture.sources import FrameSource, expand
+from emit.judge import Judge
 from emit.match import Matcher
 from emit.merging import Merge
 from emit.pace import Pace
 from emit.selection import FOREVER, Selection
-from emit.sieve import Sieve
 from emit.verdicts import Verdicts
 from emit.where import parse
 from pipeline.config import Config, FileInput, HttpOutput, PcapInput
@@ -38,24 +36,6 @@ MOST_CONNECTIONS: Final = 1_000_000  # told apart; more are not counted
 ENOUGH: Final = 2 * 2**20  # bytes of a message: filters look at no more than that
 HOST: Final = re.compile(rb"^host:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 AUTHORITY: Final = re.compile(r"\w+://([^/?#]*)")
-
-
-class Wish:
-    """An output's `where` as its workers apply it, on a ring that holds one message at a time."""
-
-    def __init__(self, where: str) -> None:
-        ring = Ring.create(4 * ENOUGH)
-        self.producer, self.consumer = Producer(ring), Consumer(ring)
-        self.sieve = Sieve(self.consumer, Matcher(parse(where)), Verdicts.create())
-
-    def wants(self, message: Message) -> bool:
-        """Whether a message passes."""
-        start = self.consumer.head
-        self.producer.try_put(KIND_MESSAGE, record_of(message))
-        head = self.consumer.head
-        _, wanted = self.sieve.skip_messages(start, head, head)
-        self.consumer.release(head)
-        return bool(wanted)
 
 
 @dataclass
@@ -76,7 +56,8 @@ class Rehearsal:
         output = self.output
         speed = 0.0 if output.rate is not None or output.speed == "max" else float(output.speed)
         self.pace = Pace.create(speed=speed, rate=output.rate or 0, ramp_s=output.ramp)
-        self.wish = None if output.where is None else Wish(output.where)
+        where = output.where
+        self.judge = None if where is None else Judge(Matcher(parse(where)), Verdicts.create())
 
     def add(self, message: Message) -> None:
         """Take one message."""
@@ -99,7 +80,7 @@ class Rehearsal:
 
     def reason(self, message: Message) -> str | None:
         """Say why a message would not be sent, in the order in which that is decided."""
-        if self.wish is not None and not self.wish.wants(message):
+        if self.judge is not None and not self.judge.wants(message):
             return "by where"
         if message.kind != "request":
             return "responses" if message.kind == "response" else "answers of an earlier replay"
@@ -149,18 +130,6 @@ class Rehearsal:
     def host(self) -> str:
         """Return what Host would say."""
         return read_url(self.output.address).authority if self.output.host == "target" else self.output.host
-
-
-def record_of(message: Message) -> bytes:
-    """Return a message as one record, with as much of its payload as filters look at."""
-    method, target = len(message.method or ""), len(message.target or "")
-    flags = FLAG_COMPLETE * message.complete | FLAG_IPV6 * (message.src.version == 6)
-    return MESSAGE_HEADER.pack(
-        message.id, message.first_ns, message.last_ns, message.src.packed, message.dst.packed,
-        message.sport, message.dport, KINDS[message.kind], flags, message.status or 0,
-        method, method + 1, target, message.payload.find(b"\n") + 1, message.head,
-        len(message.payload), message.missing, 0, 0, 1,
-    ) + message.payload[:ENOUGH]  # fmt: skip
 
 
 def host_of(message: Message) -> str:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from capture.errors import ConfigError
-from pipeline.rehearsal import MOST_ROWS, Rehearsal, Wish, host_of, rehearse
+from pipeline.config import HttpOutput
+from pipeline.rehearsal import MOST_ROWS, Rehearsal, host_of, rehearse
 from pipeline.replay import tables
 from pipeline.settings import build
 from tests.emit.builders import conversation, request, response
@@ -93,9 +94,12 @@ def test_what_is_not_wanted_is_counted_with_its_reason(tmp_path):
 
 
 def test_a_wish_is_what_the_filter_says_of_long_messages_too():
-    """The ring that it is asked in holds a part of them only; responses follow their requests as ever."""
-    wish = Wish("size > 3000000 and path == '/long' and header('Host') == 'shop'")
-    assert [wish.wants(each) for each in (
+    """They are asked about as a whole; responses follow their requests as ever."""
+    output = HttpOutput(
+        type="http", address="http://h", where="size > 3000000 and path == '/long' and header('Host') == 'shop'"
+    )
+    rehearsal = Rehearsal(output)
+    assert [rehearsal.reason(each) != "by where" for each in (
         request(1, bytes(5_000_000), "/long"), request(2, b"", "/long"), request(3, bytes(5_000_000)),
         request(4, bytes(5_000_000), "/long"), response(3, bytes(5_000_000)), response(4),
     )] == [True, False, False, True, False, True]  # fmt: skip
