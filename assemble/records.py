@@ -47,6 +47,21 @@ PART_BYTES: Final = 1_048_560
 """Most payload of one record.  Parts but the last are multiples of 24: of 3, so that base64 of the parts is the base64
 of the message, and of 8, so that they fill their record without padding."""
 
+AT_ID, AT_FIRST_NS, AT_LAST_NS, AT_KIND, AT_FLAGS = 0, 1, 2, 7, 8
+AT_TARGET, AT_TARGET_LEN, AT_START_LEN, AT_TOTAL = 11, 12, 13, 15
+AT_OFFSET, AT_PART, AT_PARTS = 17, 18, 19
+"""Places in MESSAGE_HEADER, when it is unpacked."""
+
+
+def part_bytes(largest: int) -> int:
+    """Return how long the parts of a message are in a ring whose records have at most `largest` bytes of payload.
+
+    A quarter of that keeps who writes and who reads from taking turns; 24, so that a part is a multiple of 3 (see
+    PART_BYTES) and of 8: without padding, its size can be told from its record.
+    """
+    return min(PART_BYTES, max(24, (largest - MESSAGE_HEADER.size) // 4 // 24 * 24))
+
+
 REFUSALS: Final = {
     "refused_link_header": "the frame is too short for its link layer, or the link type is unknown",
     "refused_not_ip": "neither IPv4 nor IPv6",

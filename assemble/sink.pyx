@@ -13,7 +13,7 @@ from assemble.message cimport make_message
 from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, MessageHeader
 from capture.ring cimport Producer
 
-from assemble.records import MESSAGE_HEADER
+from assemble.records import MESSAGE_HEADER, part_bytes
 from assemble.records import PART_BYTES as PART_BYTES_TABLE
 
 
@@ -67,10 +67,7 @@ cdef class RingSink(MessageSink):
             raise MemoryError
         for at, producer in enumerate(self.producers):
             self.ends[<size_t>at] = <void*>producer
-        largest = min(producer.ring.largest for producer in self.producers) - MESSAGE_HEADER_BYTES
-        # A quarter of the largest record keeps assembler and worker from taking turns; 24, so that a part is a multiple
-        # of 3 (see PART_BYTES) and of 8: without padding, its size can be told from its record.
-        self.part_bytes = min(PART_BYTES, max(24, largest // 4 // 24 * 24))
+        self.part_bytes = part_bytes(min(producer.ring.largest for producer in self.producers))
 
     def __dealloc__(self):
         free(self.ends)

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy, memset
 
 from assemble.records cimport (
-    FLAG_COMPLETE, FLAG_IPV6, KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, REPLAYED, MessageHeader,
+    FLAG_COMPLETE, FLAG_IPV6, KIND_MESSAGE, MESSAGE_HEADER_BYTES, REPLAYED, MessageHeader,
 )
 from capture.counters cimport Counters
 from capture.ring cimport Producer
@@ -22,13 +22,12 @@ from emit.buffer cimport free_buffer, reserve, shrink
 from emit.sieve cimport Sieve
 from emit.walk cimport Item
 
-from assemble.records import MESSAGE_HEADER
+from assemble.records import MESSAGE_HEADER, part_bytes
 
 if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSAGE_HEADER.size:
     raise ImportError("answers: the compiled message header differs from the table in assemble/records.py")
 
 cdef enum:
-    PARTS_PER_RING = 4        # that fit at a time, so that writing and reading overlap
     KEEP_BYTES = 1 << 20
     SHARE = 8                 # who waits is woken when an eighth of the ring is free: it would else be record by record
 
@@ -49,8 +48,7 @@ cdef class AnswerWriter:
             raise MemoryError
         for at in range(self.count):
             self.sieves[at] = <void*><Sieve?>self.kept[at]
-        largest = producer.ring.largest - MESSAGE_HEADER_BYTES
-        self.part_bytes = min(PART_BYTES, max(24, largest // PARTS_PER_RING // 24 * 24))
+        self.part_bytes = part_bytes(producer.ring.largest)
 
     def __dealloc__(self):
         free(self.sieves)

@@ -10,13 +10,13 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, MessageHeader
+from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, MessageHeader
 from capture.ring cimport Producer
 from emit.entry cimport Record, hash_flow, read_entry
 from emit.quick cimport quick_entry
 from emit.unpack cimport OK, Cursor, pass_objects
 
-from assemble.records import MESSAGE_HEADER
+from assemble.records import MESSAGE_HEADER, part_bytes
 from capture.errors import MalformedTraffic
 
 cdef enum Outcome:
@@ -45,8 +45,7 @@ cdef class Decoder:
         self.touched = self.blocked + self.count
         for at, producer in enumerate(self.producers):
             self.ends[<size_t>at] = <void*><Producer?>producer
-        smallest = min(producer.ring.largest for producer in self.producers) - MESSAGE_HEADER_BYTES
-        self.part_bytes = min(PART_BYTES, max(24, smallest // 4 // 24 * 24))
+        self.part_bytes = part_bytes(min(producer.ring.largest for producer in self.producers))
 
     def __dealloc__(self):
         free(self.ends)

@@ -8,7 +8,18 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from assemble.records import FLAG_COMPLETE, MESSAGE_HEADER, REPLAYED, REQUEST, RESPONSE
+from assemble.records import (
+    AT_FIRST_NS,
+    AT_FLAGS,
+    AT_ID,
+    AT_KIND,
+    AT_LAST_NS,
+    FLAG_COMPLETE,
+    MESSAGE_HEADER,
+    REPLAYED,
+    REQUEST,
+    RESPONSE,
+)
 from emit.building import LATEST_NS, build, entry_of, name_of, placeholder, start_of
 from emit.source import Entry, StreamSource
 
@@ -23,8 +34,6 @@ HEADER_BYTES: Final = 512
 OUR_ID: Final = re.compile(rb"[0-9a-f]{16}")
 LENGTH: Final = re.compile(rb"\n[Cc]ontent-[Ll]ength:[ \t]*(\d{1,18})[ \t]*\r?\n")
 KINDS: Final = {b"1": REQUEST, b"2": RESPONSE, b"3": REPLAYED}
-AT_ID, AT_FIRST_NS, AT_LAST_NS, AT_KIND, AT_FLAGS = 0, 1, 2, 7, 8
-"""Places in MESSAGE_HEADER."""
 
 
 class GorSource(StreamSource):

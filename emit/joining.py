@@ -7,12 +7,20 @@ bounded, and is held in a chunk's name, which is not acknowledged before the mes
 from dataclasses import dataclass, field
 from typing import Final
 
-from assemble.records import MESSAGE_HEADER
+from assemble.records import (
+    AT_ID,
+    AT_KIND,
+    AT_OFFSET,
+    AT_PART,
+    AT_PARTS,
+    AT_START_LEN,
+    AT_TARGET,
+    AT_TARGET_LEN,
+    AT_TOTAL,
+    MESSAGE_HEADER,
+)
 from capture.errors import MalformedTraffic
 
-AT_ID, AT_KIND, AT_START_LEN, AT_TOTAL, AT_OFFSET, AT_PART, AT_PARTS = 0, 7, 13, 15, 17, 18, 19
-AT_TARGET, AT_TARGET_LEN = 11, 12
-"""Places in MESSAGE_HEADER."""
 MOST_UNFINISHED: Final = 64
 """Messages under way on one connection; our sender has one at a time, a relay may mix those of several."""
 

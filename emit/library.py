@@ -12,7 +12,11 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from assemble.message import Message, read_message
-from assemble.records import MESSAGE_HEADER, PART_BYTES
+from assemble.records import (
+    AT_PARTS,
+    MESSAGE_HEADER,
+    part_bytes,
+)
 from capture.counters import Counters
 from capture.errors import ConfigError, DeliveryError
 from capture.records import KIND_MESSAGE
@@ -20,14 +24,13 @@ from capture.ring import Consumer, Producer, Ring
 from emit.building import record_of
 from emit.file import FileOutput
 from emit.formats import BY_ENDING, by_ending
-from emit.joining import AT_PARTS, Whole
+from emit.joining import Whole
 from emit.merging import Merge
 from emit.records import OutputSpec, worker_counters
 from emit.selection import Format, Moment, Selection
 from emit.worker import output_class
 
 RING_BYTES: Final = 16 * 1024 * 1024
-PARTS_PER_RING: Final = 4
 NAP_MS: Final = 2
 SECONDS: Final = timedelta(seconds=1)
 
@@ -80,7 +83,7 @@ class MessageWriter:
         spec = OutputSpec("file", 0, path=path, format=chosen, compression=compression, rotate_bytes=rotate_bytes)
         self.ring = Ring.create(RING_BYTES)
         self.producer, self.consumer = Producer(self.ring), Consumer(self.ring)
-        self.part_bytes = min(PART_BYTES, (self.ring.largest - MESSAGE_HEADER.size) // PARTS_PER_RING // 24 * 24)
+        self.part_bytes = part_bytes(self.ring.largest)
         self.counters = Counters(worker_counters(1))
         output = output_class(spec)(spec, self.consumer, self.counters)
         assert isinstance(output, FileOutput)

@@ -6,10 +6,8 @@ message under way, and no longer than is allowed.
 
 from typing import Any, Final
 
-from assemble.records import MESSAGE_HEADER
+from assemble.records import AT_ID, AT_KIND, AT_OFFSET, AT_PART, AT_PARTS, AT_TOTAL, MESSAGE_HEADER
 
-AT_ID, AT_KIND, AT_TOTAL, AT_OFFSET, AT_PART, AT_PARTS = 0, 7, 15, 17, 18, 19
-"""Places in MESSAGE_HEADER."""
 SAME: Final = (AT_ID, AT_KIND, AT_TOTAL, AT_PARTS)
 """What all parts of a message agree in."""
 

@@ -8,19 +8,22 @@ memory is bounded by one block and one message for each file that is open.
 import signal
 from typing import Final
 
-from assemble.records import MESSAGE_HEADER, PART_BYTES
+from assemble.records import (
+    AT_PARTS,
+    MESSAGE_HEADER,
+    part_bytes,
+)
 from capture.child import run_child
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer
 from capture.streams import Stop
-from emit.joining import AT_PARTS, Whole
+from emit.joining import Whole
 from emit.merging import Merge
 from emit.records import ReaderSpec
 from emit.selection import FOREVER
 from emit.source import Entry
 
 BOOK_EVERY: Final = 1000  # messages
-PARTS_PER_RING: Final = 4  # that fit at a time, so that writing and reading overlap
 
 
 def main(spec: ReaderSpec) -> None:
@@ -34,8 +37,7 @@ class Feed:
     def __init__(self, spec: ReaderSpec) -> None:
         self.counters = spec.counters
         self.producers = [Producer(ring) for ring in spec.outputs]
-        smallest = min(ring.largest for ring in spec.outputs) - MESSAGE_HEADER.size
-        self.part_bytes = min(PART_BYTES, max(24, smallest // PARTS_PER_RING // 24 * 24))
+        self.part_bytes = part_bytes(min(ring.largest for ring in spec.outputs))
         self.spec = spec
         self.merge: Merge | None = None
         self.messages = self.message_bytes = self.further_parts = 0

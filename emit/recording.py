@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Self
 
-from assemble.records import MESSAGE_HEADER, PART_BYTES
+from assemble.records import (
+    AT_FIRST_NS,
+    AT_LAST_NS,
+    AT_OFFSET,
+    AT_PART,
+    AT_PARTS,
+    AT_TOTAL,
+    MESSAGE_HEADER,
+    PART_BYTES,
+)
 from capture.errors import DeliveryError, MalformedTraffic, SourceError
 from emit.blocks import (
     BLOCK_BYTES,
@@ -33,9 +42,6 @@ from emit.parts import Parts
 from emit.selection import LONGEST_MESSAGE
 from emit.source import Entry, Source, at_once, cannot_read
 from emit.tail import Tail
-
-AT_FIRST_NS, AT_LAST_NS, AT_TOTAL, AT_OFFSET, AT_PART, AT_PARTS = 1, 2, 15, 17, 18, 19
-"""Places in MESSAGE_HEADER."""
 
 log = logging.getLogger(__name__)
 

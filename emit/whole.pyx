@@ -9,10 +9,12 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from assemble.message cimport Message, make_message
-from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, MessageHeader
+from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, MessageHeader
 from capture.ring cimport Consumer, Producer
 from emit.sieve cimport Sieve
 from emit.walk cimport FIRST, STRAY, WHOLE, Item, Joint, Place, ends_message, join, next_item
+
+from assemble.records import part_bytes
 
 cdef enum:
     HOLD_SHARE = 4        # messages up to this share of the ring stay in it until what is made of them is safe
@@ -95,8 +97,7 @@ cdef class MessageWriter:
 
     def __cinit__(self, Producer producer not None):
         self.producer = producer
-        # of 3 and of 8, as PART_BYTES says
-        self.part_bytes = min(PART_BYTES, max(24, (producer.ring.largest - MESSAGE_HEADER_BYTES) // 4 // 24 * 24))
+        self.part_bytes = part_bytes(producer.ring.largest)
 
     def put(self, Message message not None):
         """Write a message, or as much of it as there is room for; False: ask again with the same one."""

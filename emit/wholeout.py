@@ -10,12 +10,16 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
-from assemble.records import MESSAGE_HEADER
+from assemble.records import (
+    AT_PART,
+    AT_PARTS,
+    MESSAGE_HEADER,
+)
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.file import FileOutput
 from emit.packing import Packer, split
-from emit.parts import AT_PART, AT_PARTS, Parts
+from emit.parts import Parts
 from emit.records import OutputSpec
 from emit.selection import LONGEST_MESSAGE
 

@@ -4,13 +4,16 @@ import select
 
 import emit.worker
 from assemble.message import Message, read_message
-from assemble.records import MESSAGE_HEADER, REQUEST
+from assemble.records import (
+    AT_KIND,
+    AT_PART,
+    AT_PARTS,
+    MESSAGE_HEADER,
+    REQUEST,
+)
 from emit.output import Output
 from emit.records import WorkerSpec
 from tests.emit.builders import replayed
-
-AT_KIND, AT_PART, AT_PARTS = 7, 18, 19
-"""Places in MESSAGE_HEADER."""
 
 
 def answer_to(asked: Message) -> Message:
