@@ -5,14 +5,13 @@ back, and a message counts as delivered with the block that it ends in.  Whoever
 killed worker left broken.
 """
 
-import contextlib
 import os
 from typing import Final
 
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.blocks import BLOCK_BYTES, FILE_HEADER, file_header, seal
-from emit.file import FileOutput
+from emit.file import PieceOutput
 from emit.packing import Packer
 from emit.recording import said_cut
 from emit.records import OutputSpec
@@ -24,7 +23,7 @@ LINGER_RING_BYTES: Final = 1024 * 1024
 """In a ring that is smaller there is no time for that."""
 
 
-class BlockOutput(FileOutput):
+class BlockOutput(PieceOutput):
     """Appends blocks to `spec.path`."""
 
     empty_bytes = FILE_HEADER.size
@@ -41,11 +40,11 @@ class BlockOutput(FileOutput):
     # -- when
 
     def take(self, head: int) -> None:
-        if not self.lingers(head):
-            self.due_s = None
-            super().take(head)
-        if self.lines.size == 0 and not self.lines.mid_line:
-            self.unlock()  # held for a message that has turned out never to end
+        if self.lingers(head):
+            self.unlock_unused()
+            return
+        self.due_s = None
+        super().take(head)
 
     def lingers(self, head: int) -> bool:
         """Whether the next block is to wait for more messages."""
@@ -96,12 +95,6 @@ class BlockOutput(FileOutput):
         super().wrote()
         self.sealed = None
 
-    def tail_bytes(self, size: int) -> int:  # noqa: ARG002
-        return 0
-
     def take_back(self) -> int:
-        if self.written and self.regular:
-            with contextlib.suppress(OSError):
-                self.cut_back(self.written)
         self.sealed = None
-        return 0
+        return super().take_back()

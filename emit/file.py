@@ -213,3 +213,25 @@ class FileOutput(LineOutput):
                 self.fail(self.explain(error))
         self.targets.clear()
         self.fd = -1
+
+
+class PieceOutput(FileOutput):
+    """A file of pieces other than lines: what a buffer makes is written as a whole, or taken back."""
+
+    def take(self, head: int) -> None:
+        super().take(head)
+        self.unlock_unused()
+
+    def unlock_unused(self) -> None:
+        """Give the file back that was held for a message which has turned out never to end."""
+        if self.lines.size == 0 and not self.lines.mid_line:
+            self.unlock()
+
+    def tail_bytes(self, size: int) -> int:  # noqa: ARG002
+        return 0
+
+    def take_back(self) -> int:
+        if self.written and self.regular:
+            with contextlib.suppress(OSError):
+                self.cut_back(self.written)
+        return 0

@@ -5,7 +5,6 @@ that the format cannot hold is counted as undelivered, one that it changes as al
 """
 
 import abc
-import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +16,7 @@ from assemble.records import (
 )
 from capture.counters import Counters
 from capture.ring import Consumer
-from emit.file import FileOutput
+from emit.file import PieceOutput
 from emit.packing import Packer, split
 from emit.parts import Parts
 from emit.records import OutputSpec
@@ -28,7 +27,7 @@ PACKED_BYTES: Final = 2 * 1024 * 1024  # of the buffer that is kept
 log = logging.getLogger(__name__)
 
 
-class WholeOutput(FileOutput):
+class WholeOutput(PieceOutput):
     """Appends messages to `spec.path`, each as one piece."""
 
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
@@ -41,11 +40,6 @@ class WholeOutput(FileOutput):
 
     def writer(self, consumer: Consumer) -> Packer:
         return Packer(consumer, PACKED_BYTES, self.sieve)
-
-    def take(self, head: int) -> None:
-        super().take(head)
-        if self.lines.size == 0 and not self.lines.mid_line:
-            self.unlock()  # held for a message that has turned out never to end
 
     # -- what
 
@@ -102,13 +96,4 @@ class WholeOutput(FileOutput):
 
     def waiting(self) -> int:
         """Return how many messages are neither written nor in the buffer."""
-        return 0
-
-    def tail_bytes(self, size: int) -> int:  # noqa: ARG002
-        return 0
-
-    def take_back(self) -> int:
-        if self.written and self.regular:
-            with contextlib.suppress(OSError):
-                self.cut_back(self.written)
         return 0
