@@ -37,11 +37,7 @@ class Breaker:
         self.failures += 1
         wait_ns = min(FIRST_NS << min(self.failures - 1, 10), MOST_NS)
         self.next_ns = now_ns + int(wait_ns * random.uniform(0.5, 1.0))  # noqa: S311  # spreads attempts, no secret
-        self.check(now_ns)
-
-    def check(self, now_ns: int) -> None:
-        """Break if that has lasted for too long."""
-        self.broken = self.down_ns is not None and now_ns - self.down_ns >= self.retry_ns
+        self.broken = now_ns - self.down_ns >= self.retry_ns
 
     def reached(self) -> None:
         """Note that there is a connection."""

@@ -36,6 +36,11 @@ cdef enum:
     MOST_JARS = 10_000
 
 
+cdef inline bytes head_of(Connection connection):
+    """Return the head of an answer that was kept."""
+    return bytes(connection.kept[:connection.answer.head])
+
+
 cdef class Engine(Connections):
     """Sends the requests of one worker to one target, and takes the answers.
 
@@ -230,10 +235,10 @@ cdef class Engine(Connections):
         if connection.served > 1:
             self.closers = 0
         if self.spec.target_cookies:
-            self.remember(session, set_cookies(session.cookies, bytes(connection.kept)))
+            self.remember(session, set_cookies(session.cookies, head_of(connection)))
         step = None
         if request.redirects < <int>self.spec.redirects and 300 < status < 309:
-            step = step_to(request.data, request.head, status, bytes(connection.kept), self.spec)
+            step = step_to(request.data, request.head, status, head_of(connection), self.spec)
         if step is not None:
             request.redirects += 1
             self.change(request, step[:2])

@@ -7,6 +7,7 @@ followed (another server, no Location) is None, and stays an answer like others.
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from emit.head import Head
 from emit.prepare import flags_of_method
 from emit.records import HttpSpec
 
@@ -28,16 +29,6 @@ Changed = tuple[bytes, int]
 """A request, and how many bytes of it come before its body."""
 
 
-def header_values(head: bytes, name: bytes) -> list[bytes]:
-    """Return the values of every header line of that name, which is in lower case."""
-    values = []
-    for line in head.split(b"\n")[1:]:
-        found, colon, value = line.partition(b":")
-        if colon and found.lower() == name:
-            values.append(value.strip())
-    return values
-
-
 def head_of(message: bytes) -> bytes:
     """Return start line and headers of an answer."""
     ends = [at for at in (message.find(b"\r\n\r\n"), message.find(b"\n\n")) if at >= 0]
@@ -47,7 +38,7 @@ def head_of(message: bytes) -> bytes:
 def set_cookies(known: dict[bytes, bytes] | None, answer: bytes) -> dict[bytes, bytes] | None:
     """Return the cookies that hold after an answer (RFC 6265 section 5.2); of the attributes only Max-Age=0 counts."""
     cookies = dict(known or {})
-    for value in header_values(head_of(answer), b"set-cookie"):
+    for value in Head(head_of(answer)).values(b"set-cookie"):
         pair, *attributes = value.split(b";")
         name, equals, content = pair.strip().partition(b"=")
         if not equals or not name or len(pair) > MOST_COOKIE_BYTES:
@@ -87,13 +78,13 @@ def _renew(pair: bytes, cookies: dict[bytes, bytes]) -> bytes:
 
 def step_to(request: bytes, head: int, status: int, answer: bytes, spec: HttpSpec) -> tuple[bytes, int, int] | None:
     """Return (request, bytes before its body, flags) that follows a redirect; None if it is not to be followed."""
-    locations = header_values(head_of(answer), b"location")
+    locations = list(Head(head_of(answer)).values(b"location"))
     if len(locations) != 1 or status not in TO_GET | SAME_METHOD:
         return None
     lines = request[:head].split(b"\n")
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.rpartition(b" ")
-    place = _place(locations[0], target, header_values(request[:head], b"host"), spec)
+    place = _place(locations[0], target, list(Head(request[:head]).values(b"host")), spec)
     if place is None:
         return None
     body = request[head:]

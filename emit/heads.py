@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from emit.building import Start
+from emit.head import TOKEN
 
 CHUNKED: Final = re.compile(r"(?:^|,)\s*chunked\s*$", re.IGNORECASE)
 SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 VERSION: Final = re.compile(r"HTTP/\d\.\d", re.IGNORECASE)
-NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 NOT_IN_A_LINE: Final = re.compile(r"[\r\n\0]+")
 BLANKS: Final = " \t"
 LENGTH: Final = "content-length"
@@ -130,4 +130,4 @@ def _framed(parsed: Parsed, keep: bool, translated: bool) -> list[tuple[str, str
 
 def clean(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return fields of strangers without what would break the lines they go into."""
-    return [(name, NOT_IN_A_LINE.sub(" ", value).strip(BLANKS)) for name, value in headers if NAME.fullmatch(name)]
+    return [(name, NOT_IN_A_LINE.sub(" ", value).strip(BLANKS)) for name, value in headers if TOKEN.fullmatch(name)]

@@ -72,6 +72,8 @@ cdef class Session:                  # the requests of one captured connection, 
 
 cdef class Requests:
     cdef readonly object spec        # HttpSpec
+    cdef uint64_t most_bytes         # of it, like the next
+    cdef int multiply
     cdef object summary
     cdef AnswerWriter writer         # None: nobody wants answers
     cdef Consumer consumer

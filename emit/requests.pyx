@@ -67,6 +67,8 @@ cdef class Requests:
 
     def __init__(self, spec, Consumer consumer not None, Sieve sieve, summary, AnswerWriter writer):
         self.spec = spec
+        self.most_bytes = spec.queue_bytes
+        self.multiply = spec.multiply
         self.consumer = consumer
         self.sieve = sieve
         self.summary = summary
@@ -96,7 +98,7 @@ cdef class Requests:
     cdef bint full(self) noexcept:
         """Tell whether no more is to be taken now."""
         return (
-            self.queued_bytes >= <uint64_t>self.spec.queue_bytes
+            self.queued_bytes >= self.most_bytes
             or self.queued >= MOST_QUEUED
             or self.ahead_ns - self.now_ns > LOOKAHEAD_NS
         )
@@ -155,7 +157,7 @@ cdef class Requests:
             return self.count("undelivered")
         held = Held.__new__(Held)
         held.start = start
-        held.left = self.spec.multiply
+        held.left = self.multiply
         if self.newest is None:
             self.oldest = held
         else:

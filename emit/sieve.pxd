@@ -23,7 +23,7 @@ cdef class Sieve:
     cdef Sampler sampler
     cdef Bucket bucket
     cdef Verdicts verdicts
-    cdef bint remembers                 # what becomes of a request matters to its response
+    cdef readonly bint remembers        # what becomes of a request matters to its response
     cdef uint64_t[3] counts             # by Fate: filtered, sampled, limited
     cdef uint64_t paced                 # ring position up to which `pace` has looked
     cdef bint wants(self, const Item* item) noexcept nogil

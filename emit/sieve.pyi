@@ -6,6 +6,7 @@ from emit.verdicts import Verdicts
 
 class Sieve:
     consumer: Consumer | None
+    remembers: bool
     def __init__(
         self,
         consumer: Consumer | None,

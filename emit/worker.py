@@ -108,7 +108,7 @@ class Worker:
         if self.spec.answers is None:
             return None
         sieves = [make_sieve(self.consumer, sifting, verdicts) for sifting, verdicts in self.spec.asked]
-        return AnswerWriter(Producer(self.spec.answers), self.counters, sieves)
+        return AnswerWriter(Producer(self.spec.answers), self.counters, [each for each in sieves if each.remembers])
 
     def run(self) -> None:
         """Work until the ring is closed and every output is done; raises DeliveryError if one of them failed.
