@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from capture.errors import ConfigError
 from capture.privileges import Account, Capability, Rights, account
-from pipeline.config import Config, LiveInput
+from pipeline.config import Config
+from pipeline.inputs import LiveInput
 from pipeline.lanes import cores_of, lanes
 from pipeline.wiring import WORKERS, Stage
 

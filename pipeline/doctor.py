@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from capture.interfaces import ANY, chosen, missing
-from pipeline.config import Config, LiveInput
+from pipeline.config import Config
 from pipeline.devices import Device
 from pipeline.findings import Finding, Verdict
+from pipeline.inputs import LiveInput
 from pipeline.lanes import lanes
 from pipeline.machine import Machine
 from pipeline.reach import Named

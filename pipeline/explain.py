@@ -14,19 +14,10 @@ from emit.records import WHOLE_SAMPLE
 from emit.rotation import Names
 from emit.where import parse
 from pipeline import live, rules
-from pipeline.config import (
-    Config,
-    FileInput,
-    FileOutput,
-    HttpOutput,
-    LiveInput,
-    Output,
-    PcapInput,
-    StdoutOutput,
-    TcpInput,
-    TcpOutput,
-)
+from pipeline.config import Config
+from pipeline.inputs import FileInput, LiveInput, PcapInput, TcpInput
 from pipeline.lanes import lanes
+from pipeline.outputs import FileOutput, HttpOutput, Output, StdoutOutput, TcpOutput
 from pipeline.trust import check_trust
 from pipeline.values import read_address, write_address, write_duration, write_moment, write_size
 

@@ -6,7 +6,9 @@ In: a checked `Config`.  Out: a number from 1 on; cores.
 import os
 from typing import Final
 
-from pipeline.config import MOST_LANES, Config, FileInput, LiveInput, TcpInput
+from pipeline.config import Config
+from pipeline.inputs import FileInput, LiveInput, TcpInput
+from pipeline.keys import MOST_LANES
 
 READERS: Final = 1  # processes that all lanes share: the one that reads the files
 ASSEMBLERS: Final = 1  # of each lane

@@ -12,8 +12,8 @@ from capture.filters import Direction, Wanted, addresses
 from capture.interfaces import Manner, own_addresses
 from capture.taps import LivePlan
 from capture.turns import PAGE, Turns
-from pipeline.config import Config, HttpOutput, LiveInput, TcpOutput
-from pipeline.values import read_address, read_url
+from pipeline.config import Config
+from pipeline.inputs import LiveInput
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,9 @@ def select(config: Config) -> Selection | None:
     if not isinstance(source, LiveInput):
         return None
     ours = () if source.direction == "both" else source.hosts or own_addresses()
-    exclude = {each for output in config.output for each in _ends(output)}
+    # Where outputs connect to: watched, it would feed the run with what it sends itself.
+    exclude = {each for output in config.output if output.end is not None for each in addresses(*output.end)}
     return Selection(source.ports, source.hosts, source.direction, ours, tuple(sorted(exclude)))
-
-
-def _ends(output: object) -> tuple[tuple[str, int], ...]:
-    """Return the addresses that an output connects to: watched, they would feed the run with what it sends itself."""
-    if isinstance(output, TcpOutput):
-        return addresses(*read_address(output.address))
-    if isinstance(output, HttpOutput):
-        url = read_url(output.address)
-        return addresses(url.host, url.port)
-    return ()
 
 
 def wanted(config: Config, source: LiveInput, chosen: Selection) -> Wanted:

@@ -11,7 +11,9 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import INPUTS, OUTPUTS, Config
+from pipeline.config import Config
+from pipeline.inputs import INPUTS
+from pipeline.outputs import OUTPUTS
 
 ADVICE: Final = {
     "int_type": "write a whole number",

@@ -10,8 +10,9 @@ from pathlib import Path
 from capture.errors import ConfigError
 from capture.privileges import account, may_write
 from emit.rotation import Names
-from pipeline.config import Config, FileOutput, HttpOutput, LiveInput, Output, TcpOutput
-from pipeline.values import read_address, read_url
+from pipeline.config import Config
+from pipeline.inputs import LiveInput
+from pipeline.outputs import FileOutput, HttpOutput, Output, TcpOutput
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ def named(config: Config) -> tuple[Named, ...]:
 def _output(at: int, output: Output) -> Named | None:
     what = f"output {at}"
     if isinstance(output, TcpOutput | HttpOutput):
-        url = read_url(output.address) if isinstance(output, HttpOutput) else None
-        host, port = (url.host, url.port) if url is not None else read_address(output.address)
+        host, port = output.end
         try:
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:

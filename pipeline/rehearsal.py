@@ -23,8 +23,10 @@ from emit.pace import Pace
 from emit.selection import FOREVER, Selection
 from emit.verdicts import Verdicts
 from emit.where import parse
-from pipeline.config import Config, FileInput, HttpOutput, PcapInput
+from pipeline.config import Config
+from pipeline.inputs import FileInput, PcapInput
 from pipeline.listing import NS_PER_S, shown, when
+from pipeline.outputs import HttpOutput
 from pipeline.stages import selection, settings
 from pipeline.values import read_url, write_address, write_size
 
@@ -54,8 +56,7 @@ class Rehearsal:
 
     def __post_init__(self) -> None:
         output = self.output
-        speed = 0.0 if output.rate is not None or output.speed == "max" else float(output.speed)
-        self.pace = Pace.create(speed=speed, rate=output.rate or 0, ramp_s=output.ramp)
+        self.pace = Pace.create(*output.pace)
         where = output.where
         self.judge = None if where is None else Judge(Matcher(parse(where)), Verdicts.create())
 

@@ -22,7 +22,9 @@ from capture.privileges import account, may_write
 from emit.rotation import Names
 from emit.succession import Ended
 from pipeline import live, rules, stages
-from pipeline.config import Config, FileOutput, LiveInput
+from pipeline.config import Config
+from pipeline.inputs import LiveInput
+from pipeline.outputs import FileOutput
 from pipeline.supervisor import Supervisor
 from pipeline.wiring import Stage, Wiring
 

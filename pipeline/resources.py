@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from capture.taps import LEAST_BUFFER
-from pipeline.config import Config, LiveInput, wants_answers
+from pipeline.config import Config
 from pipeline.findings import Finding, Verdict
+from pipeline.inputs import LiveInput
 from pipeline.lanes import CAPTURES, READERS, by_kernel, lanes
 from pipeline.machine import Machine
 from pipeline.values import write_size
@@ -35,7 +36,7 @@ def _processes(config: Config, count: int) -> int:
 
 def _workers(config: Config) -> int:
     """Return how many there are in a lane, each with its ring."""
-    return config.workers.count * (2 if wants_answers(config) else 1)
+    return config.workers.count * (2 if config.wants_answers else 1)
 
 
 def _fixed(config: Config, source: LiveInput, count: int, watching: int) -> int:

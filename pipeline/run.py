@@ -19,8 +19,9 @@ from capture.errors import ConfigError, MirrorError
 from pipeline import ledger as ledgers
 from pipeline import progress, report, summary
 from pipeline.advice import Advisor
-from pipeline.config import Config, FileInput, LiveInput, PcapInput
+from pipeline.config import Config
 from pipeline.hearing import Hearing
+from pipeline.inputs import FileInput, LiveInput, PcapInput
 from pipeline.notify import Notifier
 from pipeline.reload import Reloader
 from pipeline.service import Service

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from capture.errors import ConfigError
-from pipeline.config import Config, check_combinations
+from pipeline.combinations import check_combinations
+from pipeline.config import Config
 from pipeline.problems import describe, show
 from pipeline.steps import check_steps
 from pipeline.table import CombinationError

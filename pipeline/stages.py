@@ -44,22 +44,11 @@ from emit.succession import Ended
 from emit.summary import Summary
 from emit.verdicts import Verdicts
 from pipeline import live, rules
-from pipeline.config import (
-    Config,
-    FileInput,
-    FileOutput,
-    HttpOutput,
-    LiveInput,
-    Output,
-    PcapInput,
-    StdoutOutput,
-    TcpInput,
-    TcpOutput,
-    replays,
-    wants_answers,
-)
+from pipeline.config import Config
 from pipeline.confinement import confine
+from pipeline.inputs import FileInput, LiveInput, PcapInput, TcpInput
 from pipeline.lanes import by_kernel, lanes
+from pipeline.outputs import FileOutput, HttpOutput, Output, StdoutOutput, TcpOutput, replays
 from pipeline.steps import transforms
 from pipeline.trust import check_trust
 from pipeline.values import read_address, read_url
@@ -91,7 +80,7 @@ def wire(config: Config, level: int) -> Wiring:
 
 def answer_rings(config: Config, count: int, before: Sequence[Stage] = ()) -> dict[str, Ring]:
     """Return the answer rings that a configuration has use for, by name; those that workers of before write go on."""
-    if not wants_answers(config):
+    if not config.wants_answers:
         return {}
     known = {stage.number: stage.writes[0] for stage in before if stage.kind == "worker" and stage.writes}
     return {f"answer ring {at}": known.get(at) or Ring.create(config.ring.messages) for at in range(count)}
@@ -143,11 +132,10 @@ def _paces(config: Config, before: Iterable[WorkerSpec]) -> list[Pace | None]:
 
 
 def _pace(output: HttpOutput, known: Sequence[tuple[str | None, Pace]]) -> Pace:
-    wanted = (0.0 if output.speed == "max" or output.rate else output.speed, output.rate or 0.0, output.ramp)
     for address, pace in known:
-        if address == output.address and (pace.speed, pace.rate, pace.ramp_s) == wanted:
+        if address == output.address and (pace.speed, pace.rate, pace.ramp_s) == output.pace:
             return pace
-    return Pace.create(*wanted)
+    return Pace.create(*output.pace)
 
 
 def labels(config: Config) -> tuple[str, ...]:

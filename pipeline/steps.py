@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from emit.transform import TransformSpec
-from pipeline.config import Config, Output
+from pipeline.config import Config
+from pipeline.outputs import Output
 from pipeline.table import CombinationError
 
 IMPORT_S: Final = 60.0

@@ -3,9 +3,10 @@
 In: the maps that TOML gives.  Out: base classes and types.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SomeText = Annotated[str, Field(min_length=1)]
 
@@ -30,3 +31,13 @@ def as_tuple(value: object) -> object:
     if isinstance(value, list):
         return tuple(value)
     return (value,) if isinstance(value, str) else value
+
+
+def checked(read: Callable[[str], object]) -> AfterValidator:
+    """Return what keeps a text as it is, if it can be read; the reader's `ValueError` says what is wrong with it."""
+
+    def check(value: str) -> str:
+        read(value)
+        return value
+
+    return AfterValidator(check)

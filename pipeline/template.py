@@ -9,20 +9,9 @@ from typing import Final, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import (
-    Assemble,
-    FileInput,
-    FileOutput,
-    HttpOutput,
-    LiveInput,
-    NullOutput,
-    PcapInput,
-    Ring,
-    StdoutOutput,
-    TcpInput,
-    TcpOutput,
-    Workers,
-)
+from pipeline.config import Assemble, Ring, Workers
+from pipeline.inputs import FileInput, LiveInput, PcapInput, TcpInput
+from pipeline.outputs import FileOutput, HttpOutput, NullOutput, StdoutOutput, TcpOutput
 from pipeline.problems import show
 from pipeline.values import read_duration_s, read_size_bytes, write_duration, write_size
 

@@ -4,7 +4,8 @@ In: a `Config`.  Out: nothing, or a `ConfigError` that names the key.
 """
 
 from capture.errors import ConfigError
-from pipeline.config import Config, HttpOutput
+from pipeline.config import Config
+from pipeline.outputs import HttpOutput
 
 
 def check_trust(config: Config) -> None:

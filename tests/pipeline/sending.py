@@ -1,6 +1,7 @@
 """A configuration with outputs that replay, as far as their answers matter."""
 
-from pipeline.config import Config, HttpOutput
+from pipeline.config import Config
+from pipeline.outputs import HttpOutput
 from pipeline.settings import parse
 
 

@@ -8,19 +8,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from assemble.settings import REALMS, TUNNELS
-from pipeline.config import (
-    INPUTS,
-    OUTPUTS,
-    Assemble,
-    CombinationError,
-    Config,
-    Realm,
-    Ring,
-    Tunnel,
-    Workers,
-    check_combinations,
-    wants_answers,
-)
+from pipeline.combinations import check_combinations
+from pipeline.config import Assemble, Config, Ring, Workers
+from pipeline.inputs import INPUTS
+from pipeline.keys import Realm, Tunnel
+from pipeline.outputs import OUTPUTS
+from pipeline.table import CombinationError
 from pipeline.template import default
 from tests.pipeline.sending import sending
 
@@ -67,8 +60,8 @@ def test_answers_that_nobody_would_take_are_refused():
     text = '[input]\ntype = "tcp"\nlisten = "127.0.0.1:1"\n[[output]]\ntype = "null"\n'
     config = sending(text, False, True)
     check_combinations(config)
-    assert wants_answers(config)
+    assert config.wants_answers
     with pytest.raises(CombinationError, match="no other output is there to take them") as caught:
         check_combinations(config.model_copy(update={"output": config.output[:2]}))
     assert caught.value.key == "output.1.answers"
-    assert not wants_answers(config.model_copy(update={"output": config.output[::2]}))
+    assert not config.model_copy(update={"output": config.output[::2]}).wants_answers

@@ -4,7 +4,8 @@ import pytest
 
 from capture.taps import LivePlan
 from pipeline import live
-from pipeline.config import Config, LiveInput
+from pipeline.config import Config
+from pipeline.inputs import LiveInput
 from pipeline.settings import parse
 
 TEXT = """

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from capture.errors import ConfigError
-from pipeline.config import HttpOutput
+from pipeline.outputs import HttpOutput
 from pipeline.rehearsal import MOST_ROWS, Rehearsal, host_of, rehearse
 from pipeline.replay import tables
 from pipeline.settings import build

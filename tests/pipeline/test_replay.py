@@ -3,7 +3,8 @@
 import pytest
 
 from capture.errors import ConfigError, SourceError
-from pipeline.config import FileInput, HttpOutput, PcapInput
+from pipeline.inputs import FileInput, PcapInput
+from pipeline.outputs import HttpOutput
 from pipeline.replay import factor, tables, times
 from pipeline.settings import build
 from tests.integration.jobs import exchanges

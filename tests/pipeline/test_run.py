@@ -10,7 +10,7 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.errors import ConfigError, MirrorError
 from pipeline import run
-from pipeline.config import LiveInput, PcapInput
+from pipeline.inputs import LiveInput, PcapInput
 from pipeline.ledger import Equation, Ledger, Tally
 from pipeline.run import Telling, Watch
 from pipeline.settings import parse

@@ -3,26 +3,13 @@
 import pytest
 
 from capture.errors import ConfigError
-from pipeline.config import FileOutput, NullOutput, PcapInput, TcpOutput
+from pipeline.inputs import PcapInput
+from pipeline.outputs import FileOutput, NullOutput, TcpOutput
 from pipeline.settings import load, parse
+from tests.pipeline.configurations import NULL, PCAP, TCP, fault
 
-PCAP = '[input]\ntype = "pcap"\npath = "a.pcap"\n'
-TCP = '[input]\ntype = "tcp"\n'
-FILE = '[input]\ntype = "file"\npath = "a.rec"\n'
-HTTP = PCAP + '[[output]]\ntype = "http"\naddress = "http://h"\n'
-NULL = '[[output]]\ntype = "null"\n'
 OUTPUT_TYPES = '"tcp", "http", "file", "stdout" or "null"'
 HOW = "it says how, not how many"
-
-
-def fault(text: str, *overrides: str) -> str:
-    """The one line that is said about a configuration."""
-    with pytest.raises(ConfigError) as caught:
-        parse(text, "m.toml", overrides)
-    line = str(caught.value)
-    assert caught.value.exit_code == 2
-    assert "\n" not in line
-    return line
 
 
 def test_the_smallest_configuration_is_an_input_and_an_output():
@@ -31,17 +18,6 @@ def test_the_smallest_configuration_is_an_input_and_an_output():
     assert config.input == PcapInput(type="pcap", path=("a.pcap",))
     assert config.output == (NullOutput(type="null"),)
     assert config.workers.count == 1
-
-
-def test_one_path_or_many_and_values_with_units():
-    """TOML has no tuples and no durations; people write what is natural."""
-    source = '[input]\ntype = "pcap"\npath = ["a", "b"]\nports = [80, 8080]\n'
-    config = parse(source + '[assemble]\ngap_timeout = "500ms"\nmemory = "1GiB"\n' + NULL, "m.toml")
-    assert isinstance(config.input, PcapInput)
-    assert config.input.path == ("a", "b")
-    assert config.input.ports == (80, 8080)
-    assert config.assemble.gap_timeout == 0.5
-    assert config.assemble.memory == 2**30
 
 
 @pytest.mark.parametrize(
@@ -119,59 +95,6 @@ def test_what_is_not_toml_is_told_in_the_words_of_the_parser():
 def test_wrong_values_are_shown_with_what_to_write_instead(text, line):
     """The value itself is part of the line: it may have come from a template or an override."""
     assert fault(text) == f"m.toml: {line}"
-
-
-@pytest.mark.parametrize(
-    ("text", "key", "advice"),
-    [
-        (PCAP + '[[output]]\ntype = "file"\npath = "o"\n' * 2, "output.1.path", "output.0.path is the same"),
-        (PCAP + '[[output]]\ntype = "file"\npath = "./a.pcap"\n', "output.0.path", "input.path is the same"),
-        (
-            PCAP + '[[output]]\ntype = "file"\npath = "o"\ncompression = "gzip"\n',
-            "output.0.compression",
-            "only recordings are compressed",
-        ),
-        *[
-            (
-                PCAP + f'[[output]]\ntype = "file"\npath = "{path}"\nrotate_every = "90s"\n',
-                "output.0.rotate_every",
-                advice,
-            )
-            for path, advice in (("o", "always be the same"), ("%Y%m%d-%H%M", "a multiple of 60 s"))
-        ],
-        (PCAP + '[[output]]\ntype = "file"\npath = "100%.rec"\n', "output.0.path", 'write "%%" for a percent sign'),
-        (PCAP + '[[output]]\ntype = "stdout"\n' * 2, "output.1.type", "output.0.type is the same"),
-        (
-            TCP + '[[output]]\ntype = "tcp"\naddress = "127.0.0.1:24224"\n',
-            "output.0.address",
-            "the input listens on",
-        ),
-        (TCP + NULL + "[assemble]\nresponses = false\n", "assemble", "leave this table out"),
-        (FILE + NULL + "[assemble]\nresponses = false\n", "assemble", '"file" input brings whole messages'),
-        (FILE + '[[output]]\ntype = "file"\npath = "./a.rec"\n', "output.0.path", "input.path is the same"),
-        (HTTP + "rate = 5\nspeed = 2\n", "output.0.rate", "write one of them"),
-        (HTTP + 'ramp = "5s"\n', "output.0.ramp", "it needs a speed that is a number, or a rate"),
-        (HTTP + 'key = "k.pem"\n', "output.0.key", "it needs a certificate"),
-        (HTTP + "verify = false\n", "output.0.verify", "the address has no TLS"),
-        (HTTP + 'copy_header = "X-Copy"\n', "output.0.copy_header", "it needs multiply"),
-        (HTTP + "answers = true\n", "output.0.answers", "no other output is there to take them"),
-        (HTTP + 'methods = ["GET "]\n', "output.0.methods.0", "write a method"),
-        (HTTP + 'host = "a b"\n', "output.0.host", 'write "target", "captured"'),
-        (HTTP + "speed = 0.01\n", "output.0.speed", 'write "max", or a factor from 0.1 to 1000'),
-        (PCAP + NULL + '[ring]\nframes = "1MiB"\n', "ring.frames", "two batches do not fit"),
-        (PCAP + NULL + '[ring]\nmessages = "1KiB"\n', "ring.messages", "write at least 65536"),
-        (
-            PCAP + '[[output]]\ntype = "tcp"\naddress = "h:0"\n',
-            "output.0.address",
-            "port 0 cannot be connected to",
-        ),
-    ],
-)
-def test_impossible_combinations_are_refused(text, key, advice):
-    """Each key is right by itself; together they would loop, overwrite or stall."""
-    line = fault(text)
-    assert line.startswith(f"m.toml: {key}: ")
-    assert advice in line
 
 
 def test_several_errors_are_one_line_that_counts_the_others():

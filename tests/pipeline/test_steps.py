@@ -8,11 +8,11 @@ import pytest
 from capture.errors import ConfigError
 from emit.hooks import HookSpec
 from emit.middleware import MiddlewareSpec
-from pipeline.config import CombinationError
 from pipeline.explain import explain
 from pipeline.settings import load, parse
 from pipeline.stages import wire
 from pipeline.steps import check_steps, directories
+from pipeline.table import CombinationError
 
 START = '[input]\ntype = "tcp"\n[[output]]\ntype = "null"\n[[output]]\ntype = "file"\npath = "m.jsonl"\n'
 

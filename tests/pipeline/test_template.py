@@ -2,7 +2,8 @@
 
 import tomllib
 
-from pipeline.config import INPUTS, OUTPUTS, FileOutput
+from pipeline.inputs import INPUTS
+from pipeline.outputs import OUTPUTS, FileOutput
 from pipeline.settings import parse
 from pipeline.template import template
 
