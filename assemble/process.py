@@ -32,6 +32,7 @@ class AssembleSpec:
     settings: Settings
     level: int = logging.INFO
     orders: Orders | None = None  # changes of the settings' selection
+    attempt: int = 0  # how many processes have died at this work
 
 
 def main(spec: AssembleSpec) -> None:

@@ -21,7 +21,12 @@ from capture.counters import Counters
 from capture.errors import MirrorError
 
 QUEUE_BYTES: Final = 256 * 1024
-CHILD_COUNTERS: Final = ("events_lost",)
+CHILD_COUNTERS: Final = (
+    "events_lost",
+    "beats",  # turns of its loop: one that stands still, with something to do, hangs
+)
+BUG_EXIT_CODE: Final = 70
+"""Of a child that met an error which is no user's and no other process's: it may be started again (sysexits.h)."""
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15  # at most 15 bytes
 
@@ -49,6 +54,10 @@ class EventQueue(faster_fifo.Queue):  # type: ignore[misc]  # the library is unt
             self.put_nowait({"event": event, **fields})
         except Full:
             self.counters.add("events_lost")
+
+    def beat(self) -> None:
+        """Show a sign of life: every turn of a child's loop, at least every few seconds, also with nothing to do."""
+        self.counters.add("beats")
 
 
 class EventHandler(logging.Handler):
@@ -94,4 +103,4 @@ def run_child(body: Callable[[], None], events: EventQueue, parent: int, level: 
     except BaseException as error:
         logging.getLogger(__name__).exception("unexpected %s", type(error).__name__)
         events.tell("failed", text=f"internal error: {type(error).__name__}: {error}", exit_code=1)
-        sys.exit(1)
+        sys.exit(BUG_EXIT_CODE)

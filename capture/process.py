@@ -39,6 +39,7 @@ class CaptureSpec:
     stdin: StandardInput = field(default_factory=StandardInput)
     route: Route | None = None
     live: LivePlan | None = None
+    attempt: int = 0  # how many processes have died at this work
 
 
 def main(spec: CaptureSpec) -> None:

@@ -227,6 +227,7 @@ class WorkerSpec:
     after: Ended | None = field(default=None, repr=False)  # whom it succeeds
     answers: Ring | None = field(default=None, repr=False)  # where what answers its requests goes
     asked: tuple[tuple[Sifting, Verdicts], ...] = field(default=(), repr=False)  # to be known of requests sent
+    attempt: int = 0  # how many processes have died at this work
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,7 @@ class ReceiverSpec:
     stall_s: float = 60.0  # a frame that has begun and of which nothing more comes for so long ends its connection
     drain_s: float = 5.0  # how long to wait at the end for outputs to let go of what is not acknowledged yet
     sessions: int = 4096  # senders remembered for dropping repetitions
+    attempt: int = 0  # how many processes have died at this work
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,3 +264,4 @@ class ReaderSpec:
     paths: tuple[str, ...]
     selection: Selection = field(default_factory=Selection)
     stdin: StandardInput | None = field(default=None, repr=False)  # where it is one of the paths
+    attempt: int = 0  # how many processes have died at this work

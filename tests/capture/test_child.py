@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from capture.child import QUEUE_BYTES, EventHandler, EventQueue
+from capture.child import BUG_EXIT_CODE, QUEUE_BYTES, EventHandler, EventQueue
 from capture.ring import Consumer, Ring
 from tests.capture import peers
 
@@ -54,7 +54,7 @@ def test_an_error_on_purpose_is_one_event_with_its_exit_code():
 def test_a_bug_is_logged_with_its_traceback_and_fails():
     """An error that nobody meant must not look like a clean end."""
     code, (log, failed) = run("breaks")
-    assert code == 1
+    assert code == BUG_EXIT_CODE
     assert "Traceback" in log["text"]
     assert failed == {"event": "failed", "text": "internal error: KeyError: 'x'", "exit_code": 1}
 
