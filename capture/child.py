@@ -44,9 +44,13 @@ def _unpack(item: memoryview) -> dict[str, Any]:
 class EventQueue(faster_fifo.Queue):  # type: ignore[misc]  # the library is untyped
     """One child's way to tell the supervisor something: maps of plain values, lossy when full but counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters | None = None) -> None:
         super().__init__(max_size_bytes=QUEUE_BYTES, loads=_unpack, dumps=_pack)
-        self.counters = Counters(CHILD_COUNTERS)
+        self.counters = counters or Counters(CHILD_COUNTERS)
+
+    def renewed(self) -> "EventQueue":
+        """Return a queue for a successor: this one's mutex may be held by a child that was killed inside it."""
+        return EventQueue(self.counters)
 
     def tell(self, event: str, **fields: object) -> None:
         """Send one event; counted as lost if the queue is full: a child never waits for its supervisor."""

@@ -38,6 +38,7 @@ class Tally:
     dropped: int = 0
     undelivered: int = 0
     responses: int = 0
+    poisoned: int = 0
     added: int = 0  # messages that were not in the ring, whose outcomes have not been booked
     owed: int = 0  # released from the ring before their outcome was known (policy "drop")
 

@@ -12,6 +12,7 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Ring
 from capture.streams import StandardInput
+from emit.care import Care
 from emit.pace import Pace
 from emit.selection import Selection
 from emit.succession import Ended, Flag
@@ -35,6 +36,7 @@ OUTPUT_COUNTERS: Final = (
     "dropped",  # messages passed over because the output could not keep up (policy "drop")
     "undelivered",  # messages given up: the far side failed for good, or the message's beginning is lost
     "responses",  # original responses at an output that sends requests only
+    "poisoned",  # messages left out, as workers died of them
     "chunks",  # chunks acknowledged, or blocks written
     "resent",  # chunks sent again on a new connection
     "reconnects",  # connections opened after the first
@@ -57,7 +59,7 @@ OUTPUT_COUNTERS: Final = (
 )
 
 OUTCOMES: Final = (
-    "delivered", "filtered", "sampled", "limited", "removed", "dropped", "undelivered", "responses",
+    "delivered", "filtered", "sampled", "limited", "removed", "dropped", "undelivered", "responses", "poisoned",
 )  # fmt: skip
 """Of which every message has one at each output."""
 
@@ -94,6 +96,9 @@ WORKER_COUNTERS: Final = (
     "messages_taken",  # released from the ring, whatever became of them
     "bytes_taken",  # their payloads
     "position",  # of the ring, up to which all of this is booked: for a successor, if the worker dies
+    "given",  # position up to which outputs were given messages, of all workers on this ring
+    "trying_from",  # by a careful worker (emit/care.py): the messages that it has given its outputs
+    "trying_to",  # where they end; 0: none
     "answers",  # of a replay's target, written into the answer ring
     "answers_dropped",  # that it had no room for
 )
@@ -228,6 +233,8 @@ class WorkerSpec:
     answers: Ring | None = field(default=None, repr=False)  # where what answers its requests goes
     asked: tuple[tuple[Sifting, Verdicts], ...] = field(default=(), repr=False)  # to be known of requests sent
     attempt: int = 0  # how many processes have died at this work
+    care: Care = field(default_factory=Care)  # what their deaths say of the messages
+    kept: str = "."  # directory for copies of messages that workers died of
 
 
 @dataclass(frozen=True, slots=True)

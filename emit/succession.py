@@ -48,11 +48,11 @@ class Ended:
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach_ended, (reduction.DupFd(self.fd),)
 
-    def wait(self) -> None:
-        """Return once the child has ended."""
+    def wait(self, timeout_ms: int | None = None) -> bool:
+        """Return once the child has ended, or the time is over; whether it has."""
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
-        poller.poll()
+        return bool(poller.poll(timeout_ms))
 
 
 def _attach_flag(travelled: Any) -> Flag:

@@ -7,25 +7,32 @@ An output that replays has answers.  They go into a ring of their own, which a f
 outputs: they cannot go into the ring that they are answers to, and outputs may be slow.
 """
 
+import logging
 import math
 import select
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 from capture.child import run_child
 from capture.errors import DeliveryError
 from capture.ring import Consumer, Producer
 from emit.answers import AnswerWriter
+from emit.care import Steps, keep
 from emit.output import Output, make_sieve
 from emit.records import OUTCOMES, OutputSpec, WorkerSpec
-from emit.walk import count_messages
+from emit.walk import count_messages, skip_messages
+
+log = logging.getLogger(__name__)
 
 NAP_MS: Final = 1
 """After a burst: wait that long for a next one to gather before looking, instead of being woken record by record."""
 BACKLOG_BYTES: Final = 256 * 1024
 """More than that waiting in the ring already: go on at once."""
-SLEEP_MS: Final = 60_000
+SLEEP_MS: Final = 2_000
+"""Longest sleep: a worker that never wakes up looks as if it hung."""
+CAREFUL_MS: Final = 5
 LEAVE_S: Final = 2.0
 """How long a worker that is succeeded waits for what is under way; the successor then sends it once more."""
 
@@ -57,7 +64,8 @@ def main(spec: WorkerSpec) -> None:
 def _work(spec: WorkerSpec) -> None:
     spec.events.tell("ready")
     if spec.after is not None:
-        spec.after.wait()
+        while not spec.after.wait(SLEEP_MS):
+            spec.events.beat()
     Worker(spec).run()
 
 
@@ -72,6 +80,9 @@ class Worker:
         self.released = self.consumer.tail
         self.answers = self.answering()
         self.outputs = [self.open(output) for output in spec.outputs]
+        if spec.care.skip is not None:
+            self.leave_out(*spec.care.skip)
+        self.steps = Steps(spec.care, self.consumer, self.counters)
         self.poller = select.poll()
         self.watched: dict[int, int] = {}
         self.moved = True
@@ -90,6 +101,21 @@ class Worker:
                 taken_back = min(max(twice, 0), self.counters[name])
                 self.counters.set(name, self.counters[name] - taken_back)
                 twice -= taken_back
+
+    def leave_out(self, start: int, end: int) -> None:
+        """Have no output take the message there, of which workers died, and keep a copy of it."""
+        taking = [output for output in self.outputs if output.cursor == start]
+        if not taking:
+            return
+        end, messages = skip_messages(self.consumer, start, end, self.consumer.head)
+        for output in taking:
+            output.cursor = end
+            output.tally.poisoned += messages
+        try:
+            where = f"a copy is in {keep(self.consumer, start, end, Path(self.spec.kept), 'message')}"
+        except OSError as error:
+            where = f"no copy could be kept in {self.spec.kept}: {error.strerror}"
+        log.error("workers died of a message, which is left out; %s; please report it", where)
 
     def open(self, spec: OutputSpec) -> Output:
         """Make one output; nothing is opened yet."""
@@ -119,9 +145,12 @@ class Worker:
             output.start(time.monotonic())
         finishing = False
         while not self.leaving:
+            self.spec.events.beat()
             now_s = time.monotonic()
             ended = self.consumer.closed  # before head: what was written before closing is seen
             head = self.consumer.head
+            if self.careful:
+                head, ended = self.step(head), ended and not self.careful
             if ended and not finishing:
                 finishing = True
                 for output in self.outputs:
@@ -133,8 +162,21 @@ class Worker:
             self.wait(head, finishing)
         self.hand_over()
 
+    @property
+    def careful(self) -> bool:
+        """Whether a message here may be one that kills."""
+        return self.steps.active
+
+    def step(self, head: int) -> int:
+        """Return up to where the outputs may go now."""
+        safe = min((output.safe for output in self.outputs), default=head)
+        cursor = min((output.cursor for output in self.outputs), default=head)
+        return self.steps.head(head, safe, cursor)
+
     def pump(self, head: int, now_s: float) -> None:
         """Give every output its turn, and the ring what all are done with."""
+        if head > self.counters["given"]:
+            self.counters.set("given", head)
         before = [output.cursor for output in self.outputs]
         if self.answers is not None:  # the one who has the file we hold may be the one who is to read them
             self.answers.urgent = any(output.holding for output in self.outputs)
@@ -173,11 +215,11 @@ class Worker:
 
     def wait(self, head: int, finishing: bool) -> None:
         """Wait until an output or the ring has something new, and tell the outputs about their descriptors."""
-        hungry = not finishing and any(
+        hungry = not (finishing or self.careful) and any(
             output.hungry and (output.resumes_s is None or output.spec.policy == "drop") for output in self.outputs
         )
         armed = False
-        if any(output.busy for output in self.outputs) or (self.moved and finishing):
+        if any(output.busy for output in self.outputs) or (self.moved and (finishing or self.careful)):
             timeout_ms = 0
         elif hungry and self.moved:
             timeout_ms = 0 if self.consumer.head - head >= BACKLOG_BYTES else NAP_MS
@@ -198,7 +240,12 @@ class Worker:
     def poll(self, wanted: dict[int, int], timeout_ms: int) -> None:
         """Wait for descriptors, and tell the outputs about theirs."""
         self.watch(wanted)
+        if self.careful:
+            self.steps.rest()
+            timeout_ms = min(timeout_ms, CAREFUL_MS)
         ready = self.poller.poll(timeout_ms)
+        if self.careful:
+            self.steps.note()
         now_s = time.monotonic()
         for fd, _events in ready:
             self.leaving = self.leaving or fd == self.spec.leave.fileno()

@@ -11,9 +11,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from pipeline.inputs import Input
-from pipeline.keys import Realm, Size, SomeSeconds
+from pipeline.keys import Realm, Seconds, Size, SomeSeconds
 from pipeline.outputs import HttpOutput, Output
-from pipeline.table import Table, as_tuple
+from pipeline.table import SomeText, Table, as_tuple
 
 SMALLEST_MESSAGE_RING: Final = 64 * 2**10  # longer messages pass in parts, cut to fit
 LARGEST_RING: Final = 2**32
@@ -67,6 +67,19 @@ class Ring(Table):
     )
 
 
+class Supervision(Table):
+    """What becomes of processes that die, hang, or cannot digest a message."""
+
+    stall: Annotated[Seconds, Field(ge=1)] = Field(
+        default=60.0, description="a process without a sign of life for this long is killed and started again"
+    )
+    kept: SomeText | None = Field(
+        default=None,
+        description="directory for copies of messages that processes died of; unless said otherwise "
+        "`$STATE_DIRECTORY`, or `ringtap` in the user's state directory",
+    )
+
+
 class Config(Table):
     """The whole configuration of one run."""
 
@@ -74,6 +87,7 @@ class Config(Table):
     assemble: Assemble = Assemble()
     workers: Workers = Workers()
     ring: Ring = Ring()
+    supervision: Supervision = Supervision()
     output: Annotated[tuple[Output, ...], BeforeValidator(as_tuple), Field(strict=False)] = ()
     _directory: Path = PrivateAttr(default=Path())
 

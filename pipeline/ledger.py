@@ -41,7 +41,7 @@ LOSSES: Final = {
     "connections_failed": "connections that ended in an error",
 }
 """Counters of the sources and the assembler that mean: something that was there did not come out whole."""
-OUTPUT_LOSSES: Final = ("dropped", "undelivered", "garbled")
+OUTPUT_LOSSES: Final = ("dropped", "undelivered", "poisoned", "garbled")
 """Of the outcomes at an output, and what came to it broken; what it filtered, sampled or limited was not wanted."""
 UNREAD: Final = {"undecoded": "that rules could not change", "withheld": "left out by masks"}
 """What became of bodies that could not be decoded, where a rule is about bodies."""
@@ -254,8 +254,9 @@ def _messages(tally: Tally) -> list[Equation]:
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
             right = {place: each.output(at, place) for place in OUTCOMES}
-            if not right["responses"]:  # most outputs take them
-                del right["responses"]
+            for rare in ("responses", "poisoned"):
+                if not right[rare]:
+                    del right[rare]
             arrived = each.worker("messages_taken") + each.answered(at) + each.output(at, "added")
             equations.append(Equation(f"output {at}: {label}{when}", arrived, right))
     return equations

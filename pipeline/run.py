@@ -65,7 +65,7 @@ def run(config: Config, telling: Telling, origin: Origin | None = None) -> int:
     wiring = wire(config, level)
     log.info("%s", _beginning(config, wiring))
     watch = Watch(wiring, telling)
-    supervisor = Supervisor(wiring, watch)
+    supervisor = Supervisor(wiring, watch, stall_s=config.supervision.stall)
     notifier = Notifier.from_environment()
     service = Service(supervisor, notifier)
     watch.tasks.append(service.attend)
@@ -180,7 +180,9 @@ def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: T
         outcome.fail("the ledger does not close: something is in no counted place; this is a bug")
     if telling.ledger is not None:
         rings = {name: ring.stats()._asdict() for name, ring in wiring.rings.items()}
-        more = {"replay": summary.as_json(replays)} if replays else {}
+        more: dict[str, object] = {"replay": summary.as_json(replays)} if replays else {}
+        if restarts := wiring.restarts():
+            more["restarts"] = restarts
         _write_ledger(ledger.as_json() | {"rings": rings} | more, telling.ledger, outcome)
     for error in outcome.errors:
         terminal.line(f"pipeline: error: {error}")

@@ -107,7 +107,7 @@ def _workers(
         name = f"worker {at}"
         asked = {} if answer is None else _asked(config, old.get(name))
         outputs = _outputs(config, len(rings), old.get(name), paces)
-        common = {"level": level, "index": at, "workers": len(rings)}
+        common = {"level": level, "index": at, "workers": len(rings), "kept": kept(config)}
         more = {"answers": answer, "asked": tuple(asked.items())}
         writing.append(_worker(name, ring, outputs, ends.get(name), **common, **more))
         if answer is not None:
@@ -115,6 +115,15 @@ def _workers(
             outputs = _outputs(config, len(rings), old.get(name), paces, asked)
             reading.append(_worker(name, answer, outputs, ends.get(name), **common))
     return [*reading, *writing]
+
+
+def kept(config: Config) -> str:
+    """Return the directory for copies of messages that workers died of (file-hierarchy(7))."""
+    if config.supervision.kept is not None:
+        return config.supervision.kept
+    own = os.environ.get("STATE_DIRECTORY", "").split(":")[0]  # systemd.exec(5)
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return own or os.path.join(home, "ringtap")
 
 
 def _asked(config: Config, before: WorkerSpec | None) -> dict[Sifting, Verdicts]:

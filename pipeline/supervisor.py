@@ -3,6 +3,9 @@
 In: stages, and a function to call a few times per second.  Out: an `Outcome`.  Invariant: when `run` returns
 or raises, no child is left.  Signal handlers only note the signal; the loop acts.
 
+A child that dies, or shows no sign of life, is started again, and goes on at its rings; one that dies again and again
+without getting on ends the run.  Errors that a child explains are not of that kind: they would come again.
+
 Workers can be succeeded while the run goes on: each successor is started first, and waits for the end of the worker
 whose ring it takes over; that one is asked to leave when all successors are ready.  One whose ring has no further use,
 as nobody writes there any more, is not succeeded: it reads it to its end.
@@ -11,25 +14,26 @@ as nobody writes there any more, is not succeeded: it reads it to its end.
 import contextlib
 import gc
 import logging
-import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, Final
 
-from capture.privileges import confined
+from capture.child import BUG_EXIT_CODE
 from capture.ring import Producer
 from emit.succession import Ended
-from pipeline.events import EventReader, log_event
+from pipeline.events import log_event
+from pipeline.processes import Child, exit_code, note_death, start, start_again, why
+from pipeline.restarts import LONGEST_S
+from pipeline.watchdog import STALL_S
 from pipeline.wiring import Stage, Wiring
 
 TICK_S: Final = 0.1
+QUICK_TICK_S: Final = 0.01
 DRAIN_S: Final = 10.0
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -50,19 +54,6 @@ class Outcome:
         self.exit_code = max(self.exit_code, exit_code)
 
 
-@dataclass(eq=False)
-class Child:
-    """A started stage."""
-
-    stage: Stage
-    process: BaseProcess
-    reader: EventReader
-    failure: dict[str, Any] | None = None  # its "failed" event
-    ready: bool = False  # it has said so
-    killed: bool = False  # by us: not an error of its own
-    reaped: bool = False
-
-
 @dataclass
 class Succession:
     """Workers that take over from others."""
@@ -77,10 +68,13 @@ class Succession:
 class Supervisor:
     """Runs one wiring to its end; used once."""
 
-    def __init__(self, wiring: Wiring, tick: Callable[[], None], drain_s: float = DRAIN_S) -> None:
+    def __init__(
+        self, wiring: Wiring, tick: Callable[[], None], drain_s: float = DRAIN_S, stall_s: float = STALL_S
+    ) -> None:
         self.wiring = wiring
         self.tick = tick
         self.drain_s = drain_s
+        self.stall_s = stall_s  # a child that shows no sign of life for so long hangs
         self.outcome = Outcome()
         self.children: list[Child] = []
         self.noted: list[int] = []
@@ -98,10 +92,12 @@ class Supervisor:
             try:
                 self._start()
                 while living := [child for child in self.children if not child.reaped]:
-                    wait([*(child.process.sentinel for child in living), *self.attending], timeout=TICK_S)
+                    sentinels = [child.process.sentinel for child in living if child.running]
+                    wait([*sentinels, *self.attending], timeout=self._tick_s(living))
                     self._reap(living)
                     self._act()
                     self._relieve()
+                    self._revive()
                     self.tick()
             finally:
                 self._kill_all()
@@ -174,22 +170,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, self.note)
 
     def _spawn(self, stage: Stage) -> None:
-        process = multiprocessing.get_context("spawn").Process(
-            target=confined, args=(stage.rights, stage.target, stage.spec), name=stage.name
-        )
-        reader = EventReader(stage.name, stage.events, lambda name, event: self._hear(child, name, event))
-        child = Child(stage, process, reader)
-        # Inherited: a Ctrl-C, or the end of a terminal, is for us, also before the child can say so itself.
-        ours = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
-        try:
-            process.start()
-        finally:
-            for number, handler in ours.items():
-                signal.signal(number, handler)
-        if stage.cores and process.pid is not None:
-            os.sched_setaffinity(process.pid, stage.cores)
-        reader.start()
-        log.debug("started %s, process %d", stage.name, process.pid)
+        child = start(stage, lambda name, event: self._hear(child, name, event), time.monotonic())
         self.children.append(child)
 
     def _hear(self, child: Child, name: str, event: dict[str, Any]) -> None:
@@ -217,8 +198,8 @@ class Supervisor:
                     if child.reaped:
                         self._close_behind(child)
         elif any(child.reaped for child in succession.after):
-            why = "; ".join(_why(child, child.process.exitcode or 0) for child in succession.after if child.reaped)
-            log.error("reload: the workers for the new outputs did not start: %s; those of before go on", why)
+            reasons = "; ".join(why(child) for child in succession.after if child.reaped)
+            log.error("reload: the workers for the new outputs did not start: %s; those of before go on", reasons)
             self.wiring.restore()
             self._dismiss(succession.after)
             self.succession = None
@@ -233,8 +214,7 @@ class Supervisor:
     def _dismiss(self, children: Sequence[Child]) -> None:
         """End children that nobody has come to need, and forget them."""
         for child in children:
-            child.killed = True
-            child.process.kill()
+            child.kill()
             child.process.join()
             child.reader.finish(killed=True)
         self.children = [child for child in self.children if child not in children]
@@ -242,14 +222,65 @@ class Supervisor:
     def _reap(self, living: list[Child]) -> None:
         for child in living:
             code = child.process.exitcode
-            if code is None:
+            if not child.running or code is None:
                 continue
             child.process.join()
             child.reader.finish(killed=code < 0)
-            child.reaped = True
             log.debug("%s ended with %d", child.stage.name, code)
+            if code != 0 and self._may_return(child, code) and self._await(child):
+                continue
+            child.reaped = True
             if code != 0:
                 self._bury(child, code)
+
+    def _may_return(self, child: Child, code: int) -> bool:
+        """Whether a child is one whose work another process can go on with."""
+        succession = self.succession
+        if succession is not None and child in [*succession.before, *(() if succession.asked else succession.after)]:
+            return False  # its work is another's already, or still
+        if child.killed or not child.stage.again or (child.stage.source and self.stopping):
+            return False
+        return child.failure is None or code == BUG_EXIT_CODE  # else it would meet the same error again
+
+    def _await(self, child: Child) -> bool:
+        """Have another process started for a child that has died; False if that leads nowhere."""
+        wait_s = note_death(child, time.monotonic())
+        if wait_s is None:
+            log.error("%s died %d times in a row without getting on", child.stage.name, child.deaths.in_row)
+            return False
+        log.warning("%s; it is started again in %g s", why(child), wait_s)
+        return True
+
+    def _tick_s(self, living: Sequence[Child]) -> float:
+        """Return how long to wait at most: less while somebody is about to come back."""
+        return QUICK_TICK_S if any(child.died_s is not None for child in living) else TICK_S
+
+    def _revive(self) -> None:
+        """Start those again whose time has come, see who is back, and end those that hang."""
+        now_s = time.monotonic()
+        for child in self.children:
+            if child.due_s is not None and now_s >= child.due_s:
+                self._start_again(child, now_s)
+            if not child.running:
+                continue
+            silent_s = child.pulse.look(child.beats(), now_s)
+            if child.died_s is not None and child.pulse.works:
+                log.info("%s works again, %.2f s after it died", child.stage.name, now_s - child.died_s)
+                child.died_s = None
+            if silent_s >= self.stall_s and child.pulse.works and not child.hung:
+                log.error("%s has shown no sign of life for %g s and is killed", child.stage.name, self.stall_s)
+                child.hung = True
+                child.process.kill()
+
+    def _start_again(self, child: Child, now_s: float) -> None:
+        before = child.stage
+        try:
+            stage = start_again(child, lambda name, event: self._hear(child, name, event), now_s)
+        except OSError as error:
+            log.error("%s cannot be started again yet: %s", before.name, error.strerror)
+            child.due_s = now_s + LONGEST_S
+            return
+        self.wiring.replace(before, stage)
 
     def _bury(self, child: Child, code: int) -> None:
         """Deal with a child that did not end well: note why, let those behind it finish what is there."""
@@ -257,8 +288,8 @@ class Supervisor:
             return  # the workers of before go on
         asked = child.stage.source and self.stopping and code == -signal.SIGTERM
         if not child.killed and not asked:
-            self.outcome.fail(_why(child, code), _exit_code(child, code))
-            log.error("%s: what is there is delivered, then the run ends", _why(child, code))
+            self.outcome.fail(why(child), exit_code(child))
+            log.error("%s: what is there is delivered, then the run ends", why(child))
             self.failed = True
             if not child.stage.source:
                 self._kill(self.wiring.feeding(child.stage))
@@ -290,7 +321,10 @@ class Supervisor:
         if self.stopping and now_s - self.asked_s >= 0.5:
             self.asked_s = now_s
             for child in self.children:
-                if child.stage.source and not child.reaped:
+                if child.stage.source and child.due_s is not None:
+                    child.kill()
+                    self._close_behind(child)
+                elif child.stage.source and child.running:
                     child.process.terminate()
                 elif child.stage.kind == "worker":
                     child.stage.spec.stop.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
@@ -310,8 +344,10 @@ class Supervisor:
         """Kill the children that run these stages."""
         for child in self.children:
             if child.stage in stages and not child.reaped:
-                child.killed = True
-                child.process.kill()
+                waiting = child.due_s is not None
+                child.kill()
+                if waiting:
+                    self._close_behind(child)
 
     def _kill_all(self) -> None:
         living = [child for child in self.children if not child.reaped]
@@ -323,16 +359,3 @@ class Supervisor:
         stop_tracker = getattr(resource_tracker._resource_tracker, "_stop", None)
         if stop_tracker is not None:
             stop_tracker()
-
-
-def _why(child: Child, code: int) -> str:
-    name = child.stage.name
-    if child.failure is not None:
-        return str(child.failure.get("text"))
-    if code < 0:
-        return f"{name} was killed by {signal.Signals(-code).name}"
-    return f"{name} ended with exit code {code} and gave no reason"
-
-
-def _exit_code(child: Child, code: int) -> int:
-    return int(child.failure["exit_code"]) if child.failure is not None else (code if code > 0 else 1)

@@ -36,6 +36,7 @@ class Stage:
     assembled: Counters | None = None  # what it does in an assembler's place: counters as of one
     cores: tuple[int, ...] = ()  # that it keeps to; none: all
     rights: Rights = field(default_factory=Rights)  # what it may do, of what this process may
+    again: bool = True  # it is started again if it dies
 
     @property
     def kind(self) -> str:
@@ -63,6 +64,18 @@ class Wiring:
     def workers(self) -> list[Stage]:
         """Return the workers of now, those for answers included."""
         return [stage for stage in self.stages if stage.kind in WORKERS]
+
+    def replace(self, before: Stage, stage: Stage) -> None:
+        """Put a stage in the place of the one whose process has died."""
+        self.stages = [stage if each is before else each for each in self.stages]
+        if self.leaving is not None:
+            stages, outputs = self.leaving
+            self.leaving = [stage if each is before else each for each in stages], outputs
+
+    def restarts(self) -> dict[str, int]:
+        """Return how many processes have died and were followed by another, by stage."""
+        counts = {stage.name: getattr(stage.spec, "attempt", 0) for stage in self.stages}
+        return {name: count for name, count in counts.items() if count}
 
     def succeed(self, successors: Sequence[Stage], outputs: tuple[str, ...]) -> None:
         """Put other workers in the place of those of now, which go on until they are buried."""

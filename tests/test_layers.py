@@ -89,6 +89,7 @@ TOUCHES_THE_WORLD: Final = {
     "pipeline.run": "one whole run: clock and standard output",
     "pipeline.stages": "this process's number, for its children",
     "pipeline.steps": "imports the operator's functions, in a process of their own",
+    "pipeline.processes": "starts processes",
     "pipeline.supervisor": "processes, signals, deadlines",
     "pipeline.terminal": "standard error, local time",
 }

@@ -28,6 +28,7 @@ class FakeSpec:
     leave: Flag = field(default_factory=Flag)
     stop: Flag = field(default_factory=Flag)
     after: Ended | None = None
+    attempt: int = 0
 
 
 def read_all(spec: FakeSpec) -> None:
@@ -175,6 +176,55 @@ def hang(spec: FakeSpec) -> None:
 def _tell_and_wait(spec: FakeSpec) -> None:
     spec.counters.add("seen")
     threading.Event().wait()
+
+
+def read_and_die_once(spec: FakeSpec) -> None:
+    """Be killed half way through what is there, without releasing what has been read last; the second goes on."""
+
+    def body() -> None:
+        assert spec.reads is not None
+        consumer = Consumer(spec.reads)
+        while spec.attempt == 0 and spec.counters["seen"] < 5:
+            consumer.wait(consumer.tail)
+            if (found := consumer.read(consumer.tail)) is not None:
+                spec.counters.add("seen")
+                consumer.release(found[2])
+        if spec.attempt == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        spec.events.beat()
+
+    run_child(body, spec.events, spec.parent)
+    read_on(spec)
+
+
+def read_on(spec: FakeSpec) -> None:
+    """Count what is not released yet, until the ring is closed."""
+
+    def body() -> None:
+        assert spec.reads is not None
+        consumer = Consumer(spec.reads)
+        while True:
+            closed = consumer.closed
+            while (found := consumer.read(consumer.tail)) is not None:
+                spec.counters.add("seen")
+                consumer.release(found[2])
+            if closed:
+                return
+            consumer.wait(consumer.tail)
+
+    run_child(body, spec.events, spec.parent)
+
+
+def stall_once(spec: FakeSpec) -> None:
+    """Show one sign of life, then none; the second reads."""
+
+    def body() -> None:
+        if spec.attempt == 0:
+            spec.events.beat()
+            threading.Event().wait()
+
+    run_child(body, spec.events, spec.parent)
+    read_on(spec)
 
 
 def fail(spec: FakeSpec) -> None:

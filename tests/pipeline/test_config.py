@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from assemble.settings import REALMS, TUNNELS
 from pipeline.combinations import check_combinations
-from pipeline.config import Assemble, Config, Ring, Workers
+from pipeline.config import Assemble, Config, Ring, Supervision, Workers
 from pipeline.inputs import INPUTS
 from pipeline.keys import Realm, Tunnel
 from pipeline.outputs import OUTPUTS
@@ -18,7 +18,7 @@ from pipeline.template import default
 from tests.pipeline.sending import sending
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
-TABLES: list[type[BaseModel]] = [*INPUTS, Assemble, Workers, Ring, *OUTPUTS]
+TABLES: list[type[BaseModel]] = [*INPUTS, Assemble, Workers, Ring, Supervision, *OUTPUTS]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)

@@ -25,14 +25,19 @@ RING_BYTES = 64 * 1024
 
 
 def stage(
-    name: str, target: Callable[[FakeSpec], None], reads: Ring | None = None, writes: Ring | None = None
+    name: str,
+    target: Callable[[FakeSpec], None],
+    reads: Ring | None = None,
+    writes: Ring | None = None,
+    again: bool = False,
 ) -> Stage:
     """One fake child; whoever writes and does not read is a source."""
     events, counters = EventQueue(), Counters(("seen",))
     spec = FakeSpec(events, counters, reads, writes, os.getpid())
     written = () if writes is None else (writes,)
     read = () if reads is None else (reads,)
-    return Stage(name, target, spec, events, counters, written, source=writes is not None and reads is None, reads=read)
+    source = writes is not None and reads is None
+    return Stage(name, target, spec, events, counters, written, source=source, reads=read, again=again)
 
 
 def wiring(consumer: Callable[[FakeSpec], None], source: Callable[[FakeSpec], None]) -> Wiring:
@@ -109,6 +114,55 @@ def test_draining_has_a_deadline():
     outcome = supervise(wiring(children.hang, children.write_until_told), (signal.SIGTERM,), drain_s=0.5)
     assert outcome.exit_code == 1
     assert "not drained within 0.5 s; in flight: " in outcome.errors[0]
+
+
+@pytest.mark.parametrize("target", [children.read_and_die_once, children.stall_once])
+def test_a_child_that_dies_or_hangs_is_started_again_and_goes_on(target, caplog):
+    """Whatever was not released is read once more; the run ends as if nothing had been."""
+    caplog.set_level(logging.INFO)
+    ring = Ring.create(RING_BYTES)
+    stages = [stage("worker 0", target, reads=ring, again=True), stage("capture", children.write_some, writes=ring)]
+    run = Wiring(stages, {"message ring 0": ring}, ())
+    outcome = Supervisor(run, lambda: None, stall_s=0.5).run()
+    assert (outcome.exit_code, outcome.errors) == (0, [])
+    assert seen(run) == {"worker 0": 10, "capture": 10}
+    assert run.restarts() == {"worker 0": 1}
+    said = [record.getMessage() for record in caplog.records if record.name == "supervisor"]
+    assert any("it is started again in 0.05 s" in line for line in said)
+    assert not multiprocessing.active_children()
+
+
+def test_a_child_that_dies_again_and_again_ends_the_run():
+    """With its name, and with what feeds it; a fault that does not go away must not look like a run."""
+    ring = Ring.create(RING_BYTES)
+    stages = [
+        stage("worker 0", children.vanish, reads=ring, again=True),
+        stage("capture", children.write_until_told, writes=ring),
+    ]
+    outcome = Supervisor(Wiring(stages, {}, ()), lambda: None).run()
+    assert outcome.errors == ["worker 0 ended with exit code 7 and gave no reason"]
+    assert outcome.exit_code == 7
+
+
+def test_a_stopped_run_does_not_wait_for_a_source_to_come_back():
+    """Ctrl-C while the capture is being started again: what is in the rings is delivered, and that is all."""
+    ring = Ring.create(RING_BYTES)
+    Producer(ring).put(children.KIND, b"was there")
+    stages = [
+        stage("worker 0", children.read_all, reads=ring),
+        stage("capture", children.die, writes=ring, again=True),
+    ]
+    run = Wiring(stages, {}, ())
+    supervisor = Supervisor(run, lambda: None)
+
+    def tick() -> None:
+        if any(child.due_s is not None for child in supervisor.children) and supervisor.outcome.stopped_by is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor.tick = tick
+    outcome = supervisor.run()
+    assert (outcome.exit_code, outcome.stopped_by) == (0, "SIGTERM")
+    assert seen(run)["worker 0"] == 1
 
 
 def test_a_killed_consumer_ends_the_run_with_its_name_and_signal():

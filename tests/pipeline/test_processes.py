@@ -1,0 +1,66 @@
+"""How the end of a child is told, and what its successor is given."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from capture.child import EventQueue
+from capture.counters import Counters
+from pipeline.processes import exit_code, note_death, start, start_again, why
+from pipeline.wiring import Stage
+from tests.pipeline import children
+from tests.pipeline.children import FakeSpec
+
+
+def stage_of(target: Any) -> Stage:
+    """A child with neither ring."""
+    events, counters = EventQueue(), Counters(("seen",))
+    return Stage("worker 0", target, FakeSpec(events, counters, parent=os.getpid()), events, counters)
+
+
+def ended(target: Any, signal_number: int = 0) -> Any:
+    """Run a child to its end."""
+    heard = threading.Event()
+    child = start(stage_of(target), lambda _name, event: told.append(event) or heard.set(), 0.0)
+    told: list[dict[str, Any]] = []
+    if signal_number:
+        os.kill(child.process.pid, signal_number)
+    child.process.join(10)
+    child.reader.finish(killed=(child.process.exitcode or 0) < 0)
+    child.failure = next((event for event in told if event["event"] == "failed"), None)
+    return child
+
+
+@pytest.mark.parametrize(
+    ("target", "number", "words", "code"),
+    [
+        (children.die, 0, "worker 0 was killed by SIGKILL", 1),
+        (children.hang, signal.SIGKILL, "worker 0 was killed by SIGKILL", 1),
+        (children.vanish, 0, "worker 0 ended with exit code 7 and gave no reason", 7),
+        (children.fail, 0, "the far side said no", 1),
+    ],
+)
+def test_the_end_of_a_child_is_told_with_its_reason(target, number, words, code):
+    """The one line that an operator gets."""
+    child = ended(target, number)
+    assert (why(child), exit_code(child)) == (words, code)
+
+
+def test_a_successor_has_the_rings_and_counters_and_a_queue_of_its_own():
+    """The queue's mutex may be held by the dead for ever."""
+    child = ended(children.die)
+    before = child.stage
+    assert note_death(child, 5.0) == 0.05
+    assert child.due_s == 5.05
+    assert not child.running
+    stage = start_again(child, lambda _name, _event: None, 5.1)
+    child.process.join(10)
+    child.reader.finish(killed=True)
+    assert stage == replace(before, spec=stage.spec, events=stage.events)
+    assert stage.spec == replace(before.spec, events=stage.events, attempt=1)
+    assert stage.events is not before.events
+    assert stage.events.counters is before.events.counters
