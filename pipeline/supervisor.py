@@ -203,6 +203,9 @@ class Supervisor:
             self.wiring.restore()
             self._dismiss(succession.after)
             self.succession = None
+            for child in succession.before:
+                if child.process.exitcode:  # it has died meanwhile, and nobody goes on in its place
+                    child.reaped = not self._await(child)
             succession.failed()
         elif all(child.ready for child in succession.after) and succession.prepared():
             succession.asked = True
@@ -286,6 +289,10 @@ class Supervisor:
         """Deal with a child that did not end well: note why, let those behind it finish what is there."""
         if self.succession is not None and child in self.succession.after and not self.succession.asked:
             return  # the workers of before go on
+        if self.succession is not None and child in self.succession.before and not child.killed:
+            log.warning("%s; its successor goes on", why(child))
+            self._close_behind(child)
+            return
         asked = child.stage.source and self.stopping and code == -signal.SIGTERM
         if not child.killed and not asked:
             self.outcome.fail(why(child), exit_code(child))

@@ -137,6 +137,13 @@ def succeed_when_asked(spec: FakeSpec) -> None:
     pass_on(spec)
 
 
+def die_after(spec: FakeSpec) -> None:
+    """Wait for the end of the predecessor, and be killed then."""
+    assert spec.after is not None
+    spec.after.wait()
+    die(spec)
+
+
 def write_some(spec: FakeSpec) -> None:
     """Write ten records, say so, and end."""
 
