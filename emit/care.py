@@ -18,7 +18,7 @@ from capture.counters import Counters
 from capture.ring import Consumer
 
 MOST_MESSAGES: Final = 1024  # tried at a time
-MOST_KILLS: Final = 5
+MOST_KILLS: Final = 3
 """From outside, and all of them while the same message was tried: the kernel kills whoever takes too much memory."""
 SUSPECT_DEATHS: Final = 3
 """Of any kind, in a row, without progress: from then on the messages are suspected."""
@@ -35,6 +35,10 @@ class Care:
     suspect: int = -1
     skip: tuple[int, int] | None = None  # ring positions of the message to leave out, and of its end
 
+    def differs(self, other: "Care") -> bool:
+        """Whether more is known than before: then another death is not like the last."""
+        return (self.until, self.single, self.skip) != (other.until, other.single, other.skip)
+
 
 def after_death(page: Counters, before: Care, deaths: int, *, own: bool) -> Care:
     """Return how careful the successor of a worker is.
@@ -43,11 +47,10 @@ def after_death(page: Counters, before: Care, deaths: int, *, own: bool) -> Care
     """
     start, end, given = page["trying_from"], page["trying_to"], page["given"]
     page.set("trying_to", 0)
-    if end <= start:
-        suspected = own or deaths >= SUSPECT_DEATHS
-        return Care(until=given) if suspected else replace(before, skip=None)
-    if not before.single:
-        return Care(until=end, single=True) if own else replace(before, skip=None)
+    if end <= start or not before.single:
+        if not own and deaths < SUSPECT_DEATHS:
+            return replace(before, skip=None)
+        return Care(until=given) if end <= start else Care(until=end, single=True)
     kills = 0 if own else before.kills + 1 if before.suspect == start else 1
     if own or kills >= MOST_KILLS:
         return Care(until=given, skip=(start, end))

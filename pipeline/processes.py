@@ -77,6 +77,8 @@ def start_again(child: Child, hear: Callable[[str, dict[str, Any]], None], now_s
     if isinstance(spec, WorkerSpec):
         own = child.hung or of_itself(child.process.exitcode or 0)
         more["care"] = care.after_death(stage.counters, spec.care, child.deaths.in_row, own=own)
+        if more["care"].differs(spec.care):
+            child.deaths.in_row = 0
     new = replace(stage, spec=replace(spec, **more), events=more["events"])  # type: ignore[type-var]  # a dataclass
     child.process, child.reader = _spawn(new, hear)
     child.stage = new

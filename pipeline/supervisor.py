@@ -205,7 +205,7 @@ class Supervisor:
             self.succession = None
             for child in succession.before:
                 if child.process.exitcode:  # it has died meanwhile, and nobody goes on in its place
-                    child.reaped = not self._await(child)
+                    child.reaped = not self._await(child, time.monotonic())
             succession.failed()
         elif all(child.ready for child in succession.after) and succession.prepared():
             succession.asked = True
@@ -227,10 +227,11 @@ class Supervisor:
             code = child.process.exitcode
             if not child.running or code is None:
                 continue
+            now_s = time.monotonic()
             child.process.join()
             child.reader.finish(killed=code < 0)
             log.debug("%s ended with %d", child.stage.name, code)
-            if code != 0 and self._may_return(child, code) and self._await(child):
+            if code != 0 and self._may_return(child, code) and self._await(child, now_s):
                 continue
             child.reaped = True
             if code != 0:
@@ -245,9 +246,9 @@ class Supervisor:
             return False
         return child.failure is None or code == BUG_EXIT_CODE  # else it would meet the same error again
 
-    def _await(self, child: Child) -> bool:
+    def _await(self, child: Child, now_s: float) -> bool:
         """Have another process started for a child that has died; False if that leads nowhere."""
-        wait_s = note_death(child, time.monotonic())
+        wait_s = note_death(child, now_s)
         if wait_s is None:
             log.error("%s died %d times in a row without getting on", child.stage.name, child.deaths.in_row)
             return False

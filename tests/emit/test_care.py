@@ -86,7 +86,12 @@ def test_a_message_that_has_its_worker_killed_every_time_is_left_out_in_the_end(
     page.set("given", 800)
     care = after_death(page, Care(), 3, own=False)
     assert care == Care(until=800)
-    care = Care(until=800, single=True)
+    page.set("trying_from", 0)
+    page.set("trying_to", 400)
+    assert after_death(page, care, 2, own=False) == care
+    page.set("trying_to", 400)
+    care = after_death(page, care, 3, own=False)
+    assert care == Care(until=400, single=True)
     for _ in range(MOST_KILLS):
         assert care.skip is None
         page.set("trying_from", 80)

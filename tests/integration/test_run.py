@@ -256,16 +256,43 @@ def test_a_signal_in_mid_run_drains_and_prints_the_ledger(tmp_path, endless, num
     assert len(found) == ledger["counters"]["assemble"]["messages"] > 0
 
 
-def test_a_killed_worker_ends_the_run_and_says_so(tmp_path, endless):
-    """Which process, which signal; the ledger shows what was in flight."""
-    by_name = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_under(endless.pid)}
-    children = sorted(pid for pid, line in by_name.items() if b"spawn_main" in line)
-    assert len(children) == 3
-    os.kill(children[0], signal.SIGKILL)  # the first to be started: consumers first
+def test_a_killed_worker_is_followed_by_another(tmp_path, endless):
+    """kill -9 in the middle of the night: the run goes on, says so, and every message comes out."""
+    (worker,) = [pid for pid in processes_under(endless.pid) if b"worker 0" in Path(f"/proc/{pid}/comm").read_bytes()]
+    os.kill(worker, signal.SIGKILL)
+    before = len(messages(tmp_path / "out.jsonl"))
+    wait_until(lambda: len(messages(tmp_path / "out.jsonl")) > before + 100, "more messages")
+    endless.send_signal(signal.SIGTERM)
     done = finished(endless)
-    assert done.returncode == 1
-    assert errors(done) == ["worker 0 was killed by SIGKILL"]
-    assert json.loads((tmp_path / "ledger.json").read_text())["exit_code"] == 1
+    assert (done.returncode, errors(done)) == (0, [])
+    assert "worker 0 was killed by SIGKILL; it is started again in 0.05 s" in done.stderr
+    ledger = json.loads((tmp_path / "ledger.json").read_text())
+    assert (ledger["closed"], ledger["restarts"]) == (True, {"worker 0": 1})
+    found = {(each["id"], each["kind"]) for each in messages(tmp_path / "out.jsonl")}
+    assert len(found) == ledger["counters"]["assemble"]["messages"]
+
+
+@pytest.mark.parametrize("how", ["ctypes.string_at(0)", "os._exit(3)", "os.kill(os.getpid(), 9)"])
+def test_a_message_that_kills_its_worker_is_left_out_counted_and_kept(tmp_path, shop, how):
+    """A fault in somebody's function, or in ours: it costs this message, and not the run."""
+    (tmp_path / "hooks.py").write_text(
+        "import ctypes, os\n"
+        "def check(message):\n"
+        f"    if message.payload.startswith(b'GET /item/33 '): {how}\n"
+        "    return message\n"
+    )
+    output = writing("out.jsonl") + '\npython = "hooks:check"\n\n[supervision]\nkept = "kept"'
+    config = configuration(tmp_path / "m.toml", reading("shop.pcap"), output)
+    done = pipeline(tmp_path, "run", "--config", config, "--ledger", "ledger.json")
+    assert (done.returncode, errors(done)) == (0, [])
+    ledger = json.loads((tmp_path / "ledger.json").read_text())
+    (counts,) = ledger["counters"]["workers"]
+    assert (ledger["closed"], counts["output0_poisoned"], counts["output0_delivered"]) == (True, 1, 99)
+    targets = {each.get("target") for each in messages(tmp_path / "out.jsonl")}
+    assert targets == {None, *(f"/item/{number}" for number in range(50) if number != 33)}
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert b"GET /item/33 HTTP/1.1" in kept.read_bytes()
+    assert f"a copy is in {kept}" in done.stderr or f"a copy is in kept/{kept.name}" in done.stderr
 
 
 def test_killing_the_supervisor_leaves_no_process(endless):
