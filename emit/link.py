@@ -11,6 +11,8 @@ import select
 import socket
 from typing import Final
 
+from emit.addresses import Addresses
+
 READ_BYTES: Final = 64 * 1024
 KEEPALIVE_IDLE_S: Final = 15
 KEEPALIVE_EVERY_S: Final = 5
@@ -36,6 +38,7 @@ class Link:
 
     def __init__(self, address: str) -> None:
         self.host, self.port = split_address(address)
+        self.addresses = Addresses(self.host, self.port)
         self.stage = Stage.DOWN
         self.lost: str | None = None  # why the latest connection ended
         self.attempts = 0
@@ -47,10 +50,10 @@ class Link:
         self.sent_bytes = 0
 
     def connect(self, now_s: float) -> None:
-        """Begin to connect; a name is looked up first, which may take as long as the system's resolver takes."""
+        """Begin to connect; a name is looked up first."""
         self.lost = None
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            found = self.addresses.find()
         except OSError as error:
             self.lose(f"{self.host} is not known: {error.strerror}")
             return

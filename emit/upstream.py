@@ -1,6 +1,6 @@
 """The server that requests are sent to: its addresses, and sockets on their way to it, with TLS if it has that.
 
-In: an `HttpSpec`.  Out: non-blocking sockets.  Invariant: nothing here waits but the system's resolver.
+In: an `HttpSpec`.  Out: non-blocking sockets.  Invariant: nothing here waits.
 """
 
 import errno
@@ -10,6 +10,7 @@ import socket
 import ssl
 from typing import Final
 
+from emit.addresses import Addresses
 from emit.records import HttpSpec, TlsSpec
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,12 @@ class Upstream:
     def __init__(self, spec: HttpSpec) -> None:
         self.spec = spec
         self.attempts = 0
+        self.addresses = Addresses(spec.host, spec.port)
         self.context = None if spec.tls is None else tls_context(spec.tls)
 
     def connect(self) -> socket.socket:
         """Begin to connect; raises OSError, in words that say why not."""
-        found = socket.getaddrinfo(self.spec.host, self.spec.port, type=socket.SOCK_STREAM)
+        found = self.addresses.find()
         family, kind, protocol, _, address = found[self.attempts % len(found)]
         connection = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
         try:

@@ -55,6 +55,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.sources": "finds files, hands them to libpcap",
     "capture.taps": "how long the kernel may keep what it captured",
     "capture.streams": "reads streams as they come",
+    "emit.addresses": "asks the resolver, and has the clock for how old its answer is",
     "emit.blockout": "random bytes",
     "emit.channel": "sends and receives on sockets to a target",
     "emit.connections": "polls its sockets",
