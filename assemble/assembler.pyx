@@ -35,6 +35,22 @@ if sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY
     raise ImportError("assembler: the compiled frame layout differs from the table in capture/records.py")
 
 
+cdef uint64_t frames_in(const RecordHeader* record) noexcept nogil:
+    """Count the frames of a KIND_FRAMES record: what a route puts between them are none."""
+    cdef const BatchHeader* header = <const BatchHeader*>(<const uint8_t*>record + HEADER_BYTES)
+    cdef const FrameEntry* entry = <const FrameEntry*>(header + 1)
+    cdef uint64_t frames = 0
+    cdef uint32_t index
+    if record.length < HEADER_BYTES + sizeof(BatchHeader) + <size_t>header.frames * sizeof(FrameEntry):
+        return 0
+    if not header.routed:
+        return header.frames
+    for index in range(header.frames):
+        if entry[index].link != LINK_CLOCK:
+            frames += 1
+    return frames
+
+
 cdef class Assembler:
     """Frames in, messages out; see `Settings` in assemble/settings.py for the parameters."""
 
@@ -229,6 +245,7 @@ cdef class Assembler:
                 if record == NULL:
                     break
                 if record.kind == KIND_FRAMES:
+                    self.sink.begin(position, frames_in(record))
                     valid = self.take_batch(<const uint8_t*>record + HEADER_BYTES, record.length - HEADER_BYTES)
                 elif record.kind == KIND_CLOCK:
                     valid = self.take_clock(<const uint8_t*>record + HEADER_BYTES, record.length - HEADER_BYTES)

@@ -63,12 +63,12 @@ cdef class Collector:
         if header.kind == RESPONSE and header.status // 100 == 1 and header.status != 101:
             header.flags |= FLAG_INTERIM
             count(self.tally, Tally.responses_interim, 1)
-        count(self.tally, Tally.messages, 1)
+        if not self.sink.put(flow.hash, &header, p):
+            self.out_of_memory = True
+        count(self.tally, Tally.messages, 1)        # once it is there: see assemble/books.pyx
         count(self.tally, Tally.messages_complete if complete else Tally.messages_incomplete, 1)
         count(self.tally, Tally.requests if header.kind == REQUEST else Tally.responses, 1)
         count(self.tally, Tally.bytes_in_messages, n)
-        if not self.sink.put(flow.hash, &header, p):
-            self.out_of_memory = True
         self.let_go(half)
 
     cdef void begin(self, Half* half, Origin origin) noexcept nogil:

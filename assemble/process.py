@@ -1,18 +1,21 @@
 """The assembler process: one frame ring in, one message ring per worker out.
 
 In: KIND_FRAMES records.  Out: KIND_MESSAGE records.  Invariant: a frame is released once it is in a message ring or
-held here; the message rings are closed when the frame ring has ended, whatever happened in between.
+held here; the message rings are closed when the frame ring has ended, or on an error that would come again.  A process
+that is started in the place of one that was killed goes on with the next batch.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from assemble.assembler import Assembler
+from assemble.books import Books
 from assemble.settings import Settings
 from assemble.sink import RingSink
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
+from capture.errors import MirrorError
 from capture.orders import Orders
 from capture.ring import Consumer, Ring
 
@@ -33,6 +36,7 @@ class AssembleSpec:
     level: int = logging.INFO
     orders: Orders | None = None  # changes of the settings' selection
     attempt: int = 0  # how many processes have died at this work
+    books: Books = field(default_factory=Books, repr=False)  # what the dead leave to the next
 
 
 def main(spec: AssembleSpec) -> None:
@@ -42,25 +46,34 @@ def main(spec: AssembleSpec) -> None:
 
 def assemble(spec: AssembleSpec) -> None:
     """Turn frames into messages until the frame ring ends, then send what was still under way."""
-    sink = RingSink(spec.outputs)
-    assembler = Assembler(spec.settings, sink, spec.counters)
+    sink = RingSink(spec.outputs, spec.books, spec.counters)
+    sink.show_life(spec.events.counters, "beats")
     consumer = Consumer(spec.ring)
+    if spec.attempt:
+        sink.recover(consumer)
+    try:
+        _assemble(spec, Assembler(spec.settings, sink, spec.counters), consumer)
+    except MirrorError:
+        sink.close()
+        raise
+    sink.close()
+
+
+def _assemble(spec: AssembleSpec, assembler: Assembler, consumer: Consumer) -> None:
     position = consumer.tail
     rounds = 0
-    try:
-        while True:
-            ended = consumer.closed
-            came = consumer.wait(position)
-            if came:
-                position = assembler.feed_ring(consumer, position)
-            elif ended:
-                break
-            rounds += 1
-            if spec.orders is not None and (rounds % LOOK_ROUNDS == 0 or not came):
-                _obey(spec.orders, spec.settings, assembler)
-        assembler.finish()
-    finally:
-        sink.close()
+    while True:
+        spec.events.beat()
+        ended = consumer.closed
+        came = consumer.wait(position)
+        if came:
+            position = assembler.feed_ring(consumer, position)
+        elif ended:
+            break
+        rounds += 1
+        if spec.orders is not None and (rounds % LOOK_ROUNDS == 0 or not came):
+            _obey(spec.orders, spec.settings, assembler)
+    assembler.finish()
 
 
 def _obey(orders: Orders, settings: Settings, assembler: Assembler) -> None:

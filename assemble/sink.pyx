@@ -9,9 +9,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
+from assemble.books cimport Books
 from assemble.message cimport make_message
 from assemble.records cimport KIND_MESSAGE, MESSAGE_HEADER_BYTES, PART_BYTES, MessageHeader
-from capture.ring cimport Producer
+from capture.counters cimport Counters
+from capture.ring cimport Consumer, Producer
 
 from assemble.records import MESSAGE_HEADER, part_bytes
 from assemble.records import PART_BYTES as PART_BYTES_TABLE
@@ -32,6 +34,10 @@ cdef class MessageSink:
         pass
 
     cdef void publish(self) noexcept nogil:
+        pass
+
+    cdef void begin(self, uint64_t position, uint64_t frames) noexcept nogil:
+        """Hear that a batch of frames is about to be worked on, which ends at `position` of a frame ring."""
         pass
 
     cdef bint put(self, uint64_t flow_hash, MessageHeader* header, const uint8_t* payload) noexcept nogil:
@@ -59,8 +65,11 @@ cdef class MessageSink:
 cdef class RingSink(MessageSink):
     """Message rings, one per worker; a flow's messages all go to the same one.  A full ring is waited for."""
 
-    def __cinit__(self, rings):
+    def __cinit__(self, rings, Books books=None, Counters page=None):
         self.producers = [Producer(ring) for ring in rings]
+        self.books = books
+        if books is not None:
+            books.open(page, self.producers)
         self.count = len(self.producers)
         self.ends = <void**>malloc(self.count * sizeof(void*))
         if self.ends == NULL:
@@ -73,6 +82,10 @@ cdef class RingSink(MessageSink):
         free(self.ends)
 
     cdef uint8_t* reserve(self, uint64_t flow_hash, size_t size) noexcept nogil:
+        cdef uint8_t* room = (<Producer>self.ends[(flow_hash >> 32) % self.count]).try_reserve(size)
+        if room != NULL:
+            return room
+        self.publish()            # what is waited for is that a worker takes what is there
         return (<Producer>self.ends[(flow_hash >> 32) % self.count]).reserve(size)
 
     cdef void commit(self, uint64_t flow_hash, size_t size) noexcept nogil:
@@ -81,11 +94,27 @@ cdef class RingSink(MessageSink):
     cdef void publish(self) noexcept nogil:
         """Let the workers see what was written; once per batch of frames, not per message."""
         cdef uint32_t at
+        if self.books is not None:
+            self.books.note()
         for at in range(self.count):
             (<Producer>self.ends[at]).publish()
 
+    cdef void begin(self, uint64_t position, uint64_t frames) noexcept nogil:
+        if self.books is not None:
+            self.books.take(position, frames)
+
+    def recover(self, Consumer consumer not None):
+        """Go on where a process that was killed has stopped, which read this frame ring."""
+        self.books.recover(consumer)
+
+    def show_life(self, Counters page not None, name):
+        """Have a counter grow while a full ring is waited for."""
+        for producer in self.producers:
+            producer.show_life(page, name)
+
     def close(self):
         """Say in every ring that nothing more will come."""
+        self.publish()
         for producer in self.producers:
             producer.close()
 

@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 
 cpdef enum Tally:
-    # frames: decoded + joined + held + every refusal = frames taken from the ring + packets_aggregated
+    # frames: decoded + joined + held + lost + every refusal = frames taken from the ring + packets_aggregated
     frames_decoded
     frames_joined             # IP fragments that became part of a datagram, all but the one that completed it
     fragments_held            # a level: of datagrams of which pieces are missing (assemble/fragments.pyx)
@@ -21,6 +21,7 @@ cpdef enum Tally:
     refused_host              # neither address is wanted
     refused_own               # what the run itself sends to an output
     refused_sampled           # of a connection that the sample leaves out
+    frames_lost               # a process that was killed was working on them, or held their fragments
     # segments: the classes add up to segments_data
     segments_data             # with payload
     segments_control          # without
@@ -31,6 +32,7 @@ cpdef enum Tally:
     segments_after_close      # beyond a FIN or RST
     segments_out_of_window    # further ahead than any window allows
     segments_left_out         # of a connection that is not wanted for who opened it
+    segments_lost             # a process that was killed was working on them
     # payload bytes: in messages + duplicate + every skip = bytes_payload
     bytes_payload
     bytes_in_messages
@@ -73,6 +75,7 @@ cpdef enum Tally:
     skipped_long_header       # a header block beyond max_header
     skipped_responses_off     # responses are not wanted
     skipped_evicted           # the machine had no memory to keep them
+    skipped_lost              # a process that was killed held them
     # holes
     holes                     # declared lost
     bytes_missing             # in them

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from capture.counters cimport Counters
 from capture.memory cimport Memory
 
 
@@ -88,6 +89,8 @@ cdef class Producer:
     cdef uint64_t tail            # last tail seen
     cdef uint64_t pad             # bytes to fill before the record reserved, once that is committed
     cdef uint64_t sequence
+    cdef Counters lives           # keeps what `pulse` borrows
+    cdef uint64_t* pulse          # grows while room is waited for; NULL: nobody wants to know
     cdef uint8_t* try_reserve(self, size_t payload) noexcept nogil
     cdef void commit(self, uint32_t kind, size_t payload) noexcept nogil
     cdef void publish(self) noexcept nogil

@@ -13,6 +13,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from capture.counters cimport Counters
 from capture.memory cimport Memory
 
 from capture.errors import MirrorError
@@ -201,6 +202,8 @@ cdef class Producer:
                 if room != NULL:
                     return room
                 ring_pause()
+            if self.pulse != NULL:
+                self.pulse[0] += 1
             # Not for the first record freed but for an eighth of the ring: else it would be one switch each.
             self.sleep(self.tail_for(payload, self.capacity // 8), NAP_MS)
 
@@ -274,8 +277,15 @@ cdef class Producer:
     def wait_room(self, size_t payload, int timeout_ms=NAP_MS):
         """Sleep until a record of `payload` bytes may fit or the time is over; counts as a stall."""
         self.front.stalls += 1
+        if self.pulse != NULL:
+            self.pulse[0] += 1
         with nogil:
             self.sleep(self.tail_for(payload, 0), timeout_ms)
+
+    def show_life(self, Counters page not None, name):
+        """Have a counter grow each time that a sleep for want of room ends."""
+        self.lives = page
+        self.pulse = &page.at[<size_t>page.index[name]]
 
     def drop(self, uint64_t records=1):
         """Count records given up for want of room."""

@@ -34,6 +34,8 @@ LOSSES: Final = {
     "skipped_over_limit": "bytes skipped over max_message",
     "skipped_long_header": "bytes skipped over max_header",
     "skipped_evicted": "bytes that there was no memory for",
+    "frames_lost": "frames that a killed process was working on",
+    "skipped_lost": "bytes that a killed process held",
     "recordings_cut": "files of messages that are cut",
     "recording_bytes_lost": "bytes of files of messages that cannot be read",
     "records_refused": "records refused",
@@ -217,6 +219,7 @@ def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
         "decoded": assemble.get("frames_decoded", 0),
         "joined into datagrams": assemble.get("frames_joined", 0),
         "held: fragments": assemble.get("fragments_held", 0),
+        "lost with a process": assemble.get("frames_lost", 0),
     }
     packets = capture["frames_captured"] + assemble.get("packets_aggregated", 0)
     return [Equation("frames captured", packets, dropped | taken | _group(assemble, "refused_"))]

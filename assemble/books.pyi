@@ -1,0 +1,9 @@
+from collections.abc import Sequence
+
+from capture.counters import Counters
+from capture.ring import Consumer, Producer
+
+class Books:
+    def __init__(self, fd: int = -1) -> None: ...
+    def open(self, page: Counters, producers: Sequence[Producer]) -> None: ...
+    def recover(self, consumer: Consumer) -> None: ...
