@@ -88,7 +88,7 @@ cdef class Producer:
     cdef uint64_t head            # ours, ahead of front.head by what is committed but not published
     cdef uint64_t tail            # last tail seen
     cdef uint64_t pad             # bytes to fill before the record reserved, once that is committed
-    cdef uint64_t sequence
+    cdef readonly uint64_t sequence   # records ever committed
     cdef Counters lives           # keeps what `pulse` borrows
     cdef uint64_t* pulse          # grows while room is waited for; NULL: nobody wants to know
     cdef uint8_t* try_reserve(self, size_t payload) noexcept nogil

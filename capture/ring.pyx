@@ -256,6 +256,23 @@ cdef class Producer:
 
     def try_put(self, uint32_t kind, const uint8_t[::1] payload not None):
         """Copy one record in and publish it; False, and nothing is written, if there is no room now."""
+        if not self.try_commit(kind, payload):
+            return False
+        self.publish()
+        return True
+
+    def show(self):
+        """Publish what `try_commit` has written."""
+        self.publish()
+
+    def resume(self, uint64_t position, uint64_t sequence):
+        """Publish what a process that was killed had committed, up to a position that it has noted."""
+        self.head = position
+        self.sequence = sequence
+        self.publish()
+
+    def try_commit(self, uint32_t kind, const uint8_t[::1] payload not None):
+        """Copy one record in, without showing it yet; False, and nothing is written, if there is no room now."""
         cdef size_t size = payload.shape[0]
         cdef uint8_t* room
         if size > self.ring.largest:
@@ -266,7 +283,6 @@ cdef class Producer:
         if size:
             memcpy(room, &payload[0], size)
         self.commit(kind, size)
-        self.publish()
         return True
 
     def put(self, uint32_t kind, const uint8_t[::1] payload not None):

@@ -105,8 +105,10 @@ cdef class Decoder:
                 self.refused += 1
         return STORED
 
-    def run(self, const uint8_t[::1] entries not None, size_t at):
+    def run(self, const uint8_t[::1] entries not None, size_t at, bint show=True):
         """Take entries from offset `at` on; return (next offset, what stopped it, rings written to).
+
+        Unless they are to be shown at once, workers see them after `show`, which comes before the next `run`.
 
         It stops with None at the end, "full" before an entry whose ring has no room (`full`, `full_bytes`), "large"
         after one that needs several ring records (`take_large`).  Raises MalformedTraffic if this is not msgpack.
@@ -121,13 +123,18 @@ cdef class Decoder:
             memset(self.touched, 0, self.count)
             with nogil:
                 outcome = self.run_entries(&c)
-                self.publish()
+                if show:
+                    self.publish()
         else:
             memset(self.touched, 0, self.count)
         if outcome == BROKEN:
             raise MalformedTraffic("entries that are not msgpack", at=size - c.left)
         touched = [ring for ring in range(self.count) if self.touched[ring]]
         return size - c.left, (None, None, "full", "large")[outcome], touched
+
+    def show(self):
+        """Show the workers what the latest `run` has written."""
+        self.publish()
 
     def take_large(self):
         """Return (ring, header, payload) of the entry that `run` stopped after; the header as in MESSAGE_HEADER.

@@ -5,7 +5,7 @@ other in their ring with nothing between, and a ring without room stops only wha
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from capture.records import KIND_MESSAGE
@@ -27,7 +27,8 @@ class Feeder:
         self.budget = budget
         self.queues: list[deque[Whole]] = [deque() for _ in rings]
         self.wanted: list[int | None] = [None for _ in rings]  # by ring: position whose release makes room
-        self.messages = self.message_bytes = 0  # written in parts
+        self.messages = self.message_bytes = self.further_parts = 0  # written in parts
+        self.on_written: Callable[[Whole], None] | None = None  # hears of such a message before workers see its end
 
     def put(self, whole: Whole) -> None:
         """Queue a message in parts; nothing else enters its ring before it is written."""
@@ -46,10 +47,14 @@ class Feeder:
                 self.budget.held_bytes -= len(whole.payload)
                 self.messages += 1
                 self.message_bytes += len(whole.payload)
+                self.further_parts += whole.records - 1
                 position = self.producers[ring].position
                 for chunk in whole.chunks:
                     chunk.waits -= 1
                     chunk.wrote(ring, position)
+                if self.on_written is not None:
+                    self.on_written(whole)
+                self.producers[ring].show()
                 if not queue:
                     self.decoder.block(ring, False)
 
@@ -57,10 +62,12 @@ class Feeder:
         """Write parts of one message as long as there is room; True if that was the last."""
         while whole.part < whole.parts:
             record = whole.record()
-            if not self.producers[ring].try_put(KIND_MESSAGE, record):
+            if not self.producers[ring].try_commit(KIND_MESSAGE, record):
                 self.want(ring, len(record))
                 return False
             whole.part += 1
+            if whole.part < whole.parts:
+                self.producers[ring].show()
         self.wanted[ring] = None
         return True
 
@@ -103,10 +110,10 @@ class Feeder:
         for producer in self.producers:
             producer.disarm()
 
-    def take_counts(self) -> tuple[int, int]:
-        """Return (messages, bytes) written in parts since the last call."""
-        counts = self.messages, self.message_bytes
-        self.messages = self.message_bytes = 0
+    def take_counts(self) -> tuple[int, int, int]:
+        """Return (messages, bytes, further parts that they came in) written in parts since the last call."""
+        counts = self.messages, self.message_bytes, self.further_parts
+        self.messages = self.message_bytes = self.further_parts = 0
         return counts
 
     def close(self) -> None:

@@ -7,12 +7,15 @@ on now.
 """
 
 import logging
+from collections.abc import Callable
 
 from capture.counters import Counters
+from capture.errors import MalformedTraffic
 from emit.connection import Connection
 from emit.feeding import Feeder
-from emit.joining import Joiner, Pending
+from emit.joining import Joiner, Pending, Whole
 from emit.sessions import Sessions
+from emit.taken import Delta, Taken
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +23,12 @@ log = logging.getLogger(__name__)
 class Intake:
     """The chunks of one receiver that are being taken or are not acknowledged yet."""
 
-    def __init__(self, feeder: Feeder, sessions: Sessions, counters: Counters) -> None:
+    def __init__(self, feeder: Feeder, sessions: Sessions, counters: Counters, taken: Taken | None = None) -> None:
         self.feeder = feeder
+        self.taken = taken  # None: no successor will come
+        self.feeder.on_written = self.note_written
+        self.before: dict[int, int] = {}  # by ring: what a predecessor wrote ends there
+        self.resumed: dict[tuple[bytes, int], int] = {}  # chunks that a predecessor has begun, and how far it came
         self.budget = feeder.budget
         self.sessions = sessions
         self.counters = counters
@@ -71,15 +78,57 @@ class Intake:
                     self.pending.append(connection.pending)
                 if incoming.ident is not None:
                     self.by_ident[incoming.ident] = connection.pending
+                    connection.at = self.resumed.pop(incoming.ident, 0)
                 return True
             self.counters.add("chunks_repeated")
             first = self.by_ident.get(incoming.ident)
             if first is not None:
                 first.owner = connection  # answered once the first copy is safe
             elif incoming.ack is not None:
-                connection.outgoing += incoming.ack
+                self.answer_again(connection, incoming.ack, incoming.ident)
             connection.finish_chunk()
         return False
+
+    def answer_again(self, connection: Connection, ack: bytes, ident: tuple[bytes, int]) -> None:
+        """Answer a chunk that has been taken: at once, but if a predecessor took it when what it wrote is released."""
+        chunk = Pending(ack, ident, connection, dict(self.before), decoded=True)
+        if self.feeder.is_safe(chunk):
+            self.before.clear()
+            connection.outgoing += ack
+        else:
+            self.pending.append(chunk)
+            self.by_ident[ident] = chunk
+
+    def recover(self) -> None:
+        """Go on where a process has stopped that was killed."""
+        assert self.taken is not None
+        producers = self.feeder.producers
+        self.taken.recover(producers, self.counters)
+        self.before = {ring: producer.position for ring, producer in enumerate(producers)}
+        for known in self.taken.sessions():
+            self.sessions.restore(known.session, known.first, known.last, known.holes)
+            if known.partial >= 0:
+                self.resumed[known.session, known.partial] = known.at
+
+    def note(self, delta: Delta, show: Callable[[], None]) -> None:
+        """Show the workers what was written, in one step with what that makes of chunks."""
+        if self.taken is None:
+            show()
+            return
+        self.count_written()
+        self.taken.note(self.feeder.producers, self.counters, delta)
+        show()
+        self.taken.apply(delta)
+
+    def note_written(self, whole: Whole) -> None:
+        """Note the chunks that are taken now that a message in parts is written; its end is shown after that."""
+        if self.taken is None:
+            return
+        done = [chunk.ident for chunk in whole.chunks if chunk.ident is not None and chunk.decoded and not chunk.waits]
+        by_session = {session for session, _sequence in done}
+        for session in by_session or {bytes(8)}:
+            sequences = tuple(sequence for each, sequence in done if each == session)
+            self.note(Delta(session, sequences), self.feeder.producers[whole.ring].show)
 
     def is_new(self, connection: Connection, session: bytes, sequence: int) -> bool:
         """Note one of our senders' chunks; a session lives on one connection, the newest."""
@@ -106,19 +155,31 @@ class Intake:
         while stop == "large":
             if self.budget.held_bytes > self.budget.most_bytes // 2 and any(self.feeder.queues):
                 return False
-            connection.at, stop, rings = decoder.run(chunk.entries, connection.at)
+            try:
+                connection.at, stop, rings = decoder.run(chunk.entries, connection.at, show=False)
+            except MalformedTraffic:
+                self.note(Delta(), decoder.show)
+                raise
             for ring in rings:
                 pending.wrote(ring, self.feeder.producers[ring].position)
+            pending.decoded = connection.at == len(chunk.entries)
+            pending.mixed = pending.mixed or stop == "large"
+            self.note(Delta() if stop == "large" else self.delta(pending, connection.at), decoder.show)
             if stop == "large":
                 whole = connection.joiner.add(*decoder.take_large(), pending)
                 if whole is not None:
-                    self.counters.add("records_joined", whole.records - 1)
                     self.feeder.put(whole)
         if stop == "full":
             self.feeder.stalled(decoder.full)
             return False
-        pending.decoded = True
         return True
+
+    def delta(self, pending: Pending, at: int) -> Delta:
+        """Return what the records that are written by now make of their chunk."""
+        if pending.ident is None or (pending.mixed and not pending.decoded) or pending.waits:
+            return Delta()
+        session, sequence = pending.ident
+        return Delta(session, (sequence,), -1 if pending.decoded else at)
 
     def acknowledge(self) -> list[Connection]:
         """Answer every chunk that has become safe; return the connections that have something to send for it."""
@@ -156,10 +217,11 @@ class Intake:
     def count_written(self) -> None:
         """Bring the counters up to date with what the decoder and the queues have done."""
         records, refused, messages, message_bytes = self.feeder.decoder.take_counts()
-        large, large_bytes = self.feeder.take_counts()
+        large, large_bytes, joined = self.feeder.take_counts()
         for name, amount in (
             ("records", records),
             ("records_refused", refused),
+            ("records_joined", joined),
             ("messages", messages + large),
             ("message_bytes", message_bytes + large_bytes),
         ):

@@ -35,6 +35,7 @@ class Pending:
     ends: dict[int, int] = field(default_factory=dict)  # by ring: the position that must be released
     waits: int = 0  # messages that have begun in it and are not written yet
     decoded: bool = False
+    mixed: bool = False  # there is part of a message in it
 
     def wrote(self, ring: int, position: int) -> None:
         """Note that something of this chunk lies before `position` in a ring."""

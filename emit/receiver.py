@@ -27,7 +27,7 @@ BACKLOG: Final = 128
 MOST_OUTGOING_BYTES: Final = 1024 * 1024
 """Acknowledgements that a peer may leave unread."""
 CHECK_S: Final = 1.0
-"""How often slow connections are looked for, while there are connections at all."""
+"""How often slow connections are looked for, and a sign of life is given."""
 
 
 def main(spec: ReceiverSpec) -> None:
@@ -42,7 +42,9 @@ class Receiver:
         self.spec = spec
         self.counters = spec.counters
         self.feeder = Feeder(spec.outputs, Budget(spec.message_bytes, spec.joining_bytes))
-        self.intake = Intake(self.feeder, Sessions(spec.sessions), spec.counters)
+        self.intake = Intake(self.feeder, Sessions(spec.taken.most), spec.counters, spec.taken)
+        if spec.attempt:
+            self.intake.recover()
         self.connections: dict[int, Connection] = {}
         self.sockets: dict[Connection, socket.socket] = {}
         self.interest: dict[int, int] = {}
@@ -65,13 +67,15 @@ class Receiver:
                 self.poller.register(producer.fileno(), select.EPOLLIN)
             while not self.finished():
                 self.turn()
-        finally:
+        except MirrorError:
             self.feeder.close()
+            raise
+        self.feeder.close()
         self.leave()
 
     def listen(self) -> None:
         """Bind the listening socket, and tell where."""
-        host, port = self.spec.host, self.spec.port
+        host, port = self.spec.host, self.spec.taken.port or self.spec.port
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self.listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -83,6 +87,7 @@ class Receiver:
         self.listener.setblocking(False)
         self.poller.register(self.listener, select.EPOLLIN)
         bound = self.listener.getsockname()
+        self.spec.taken.port = bound[1]
         self.spec.events.tell("listening", host=bound[0], port=bound[1])
         log.info("listening on %s", shown(bound[0], bound[1]))
 
@@ -99,6 +104,7 @@ class Receiver:
 
     def turn(self) -> None:
         """Wait for something to happen, and act on it."""
+        self.spec.events.beat()
         armed = self.feeder.arm(self.intake.pending)
         ready = self.poller.poll(self.timeout_s() if armed and not self.work else 0)
         self.feeder.disarm()
@@ -131,7 +137,7 @@ class Receiver:
         """Return how long to sleep at most."""
         if self.deadline_s is not None:
             return max(self.deadline_s - time.monotonic(), 0)
-        return CHECK_S if self.connections else None
+        return CHECK_S
 
     def begin_drain(self, now_s: float) -> None:
         """Stop accepting and reading; what has come as a whole is finished."""

@@ -17,6 +17,7 @@ from emit.pace import Pace
 from emit.selection import Selection
 from emit.succession import Ended, Flag
 from emit.summary import Summary
+from emit.taken import Taken
 from emit.transform import TransformSpec
 from emit.verdicts import Verdicts
 
@@ -64,6 +65,9 @@ OUTCOMES: Final = (
 """Of which every message has one at each output."""
 
 WHOLE_SAMPLE: Final = 100.0
+
+MOST_SESSIONS: Final = 4096
+"""Senders that a receiver remembers for dropping repetitions."""
 
 RECEIVER_COUNTERS: Final = (
     "connections",  # accepted
@@ -255,8 +259,8 @@ class ReceiverSpec:
     joining_bytes: int = 512 * 1024 * 1024  # held for messages that are not whole yet, all connections together
     stall_s: float = 60.0  # a frame that has begun and of which nothing more comes for so long ends its connection
     drain_s: float = 5.0  # how long to wait at the end for outputs to let go of what is not acknowledged yet
-    sessions: int = 4096  # senders remembered for dropping repetitions
     attempt: int = 0  # how many processes have died at this work
+    taken: Taken = field(default_factory=lambda: Taken(MOST_SESSIONS), repr=False)  # what the dead leave to the next
 
 
 @dataclass(frozen=True, slots=True)

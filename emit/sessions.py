@@ -5,6 +5,7 @@ memory; whatever is not certainly a repetition is new, so that nothing is lost.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -50,6 +51,10 @@ class Sessions:
             track.holes.remove(sequence)
             return True
         return False
+
+    def restore(self, session: bytes, first: int, last: int, holes: Iterable[int]) -> None:
+        """Know what is known of a session from elsewhere; it is the one heard of last."""
+        self.tracks[session] = Track(first, last, set(holes))
 
     def forget(self, session: bytes, sequence: int) -> None:
         """Take a chunk back: what it held is lost here, and has to come again."""

@@ -83,6 +83,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.recording": "opens recordings by path",
     "emit.source": "opens files of messages",
     "emit.stdout": "standard output",
+    "emit.taken": "shared memory, and how it travels to a child",
     "emit.succession": "descriptors by which one process waits for another",
     "emit.summary": "shared memory, and how it travels to a child",
     "emit.tail": "reads, cuts and appends to a file by descriptor",
