@@ -21,7 +21,7 @@ cdef class Chunker:
     cdef Sieve sieve         # None: every message is wanted
     cdef Open[4] open        # by kind; entry 0 is not used
     cdef Buffer line         # owned: freed in __dealloc__; a start line longer than a part
-    cdef Joint joint
+    cdef Joint under         # the message in parts that is under way
     cdef size_t chunk_bytes
     cdef uint32_t chunk_records
     cdef readonly int ready

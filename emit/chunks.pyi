@@ -7,6 +7,7 @@ class Chunker:
     strays: int
     part: int
     parts: int
+    joint: tuple[int, int, int, int]
     def __init__(
         self, consumer: Consumer, chunk_bytes: int, chunk_records: int, sieve: Sieve | None = None
     ) -> None: ...

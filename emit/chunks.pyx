@@ -215,13 +215,13 @@ cdef class Chunker:
         cdef uint64_t following = cursor[0]
         while next_item(self.consumer, &following, head, &item):
             if self.sieve is not None and not self.sieve.wants(&item):
-                join(&self.joint, &item)
+                join(&self.under, &item)
                 cursor[0] = following
                 continue
             kind = item.header.kind if REQUEST <= item.header.kind <= REPLAYED else RESPONSE
             into = &self.open[kind]
             if item.header.parts <= 1:
-                join(&self.joint, &item)
+                join(&self.under, &item)
                 if self.append(into, &item) < 0:
                     return NO_MEMORY
                 if into.entries.size >= self.chunk_bytes or into.records >= self.chunk_records:
@@ -231,13 +231,13 @@ cdef class Chunker:
                 return 0
             elif item.header.part == 0 and gather(self.consumer, &item, following, head, &self.line) == 0 and not final:
                 return 0              # the rest of its start line has not come
-            elif join(&self.joint, &item) == STRAY:
+            elif join(&self.under, &item) == STRAY:
                 self.strays += ends_message(item.header)
             else:
                 if self.append(into, &item) < 0:
                     return NO_MEMORY
                 if item.header.total <= self.consumer.capacity // HOLD_SHARE:
-                    into.first = self.joint.start
+                    into.first = self.under.start
                 self.part = item.header.part
                 self.parts = item.header.parts
                 self.ready = kind
@@ -264,7 +264,16 @@ cdef class Chunker:
     @property
     def under_way(self):
         """Whether a message in parts has begun and its last part has not been taken."""
-        return self.joint.next != 0
+        return self.under.next != 0
+
+    @property
+    def joint(self):
+        """The message in parts that is under way, as (id, position before its first part, number of the next, kind)."""
+        return self.under.id, self.under.start, self.under.next, self.under.kind
+
+    @joint.setter
+    def joint(self, under_way):
+        self.under.id, self.under.start, self.under.next, self.under.kind = under_way
 
     def records(self, int kind):
         """Return how many entries the chunk holds."""

@@ -46,6 +46,20 @@ class Tally:
         """Note an outcome by its name."""
         setattr(self, name, getattr(self, name) + amount)
 
+    def balance(self, expected: int, lost: str) -> None:
+        """Make the sum what it must be where a predecessor was killed: so many messages, and what is owed.
+
+        What is beyond will have its outcome again, as it is read again, or was added; of what has none it is `lost`.
+        """
+        expected += self.owed + self.added
+        beyond = sum(getattr(self, name) for name in OUTCOMES) - expected
+        self.know(lost, max(-beyond, 0))
+        for name in OUTCOMES[:0:-1]:  # what is delivered last of all, and never
+            taken_back = min(getattr(self, name), max(beyond, 0))
+            self.know(name, -taken_back)
+            beyond -= taken_back
+        self.added += max(beyond, 0)
+
     def book(self, released: int) -> dict[str, int]:
         """Take the outcomes of that many more messages off; which one is whose does not matter, each is booked once.
 
@@ -79,6 +93,9 @@ class Output(abc.ABC):
         self.sieve = _sieve(spec, consumer, self.bucket)  # None: every message is wanted
         self.answers: AnswerWriter | None = None  # where answers to what it sends go; None: nobody wants them
         self.on_answer: Callable[[Message], None] | None = None  # is told of answers to what it sends
+        self.outer: Consumer | None = None  # of the worker's ring, where steps are between that and us
+        self.place: Callable[[int], int] = int  # position in the worker's ring that one in ours stands for
+        self.resumed: int | None = None  # position in that ring where it goes on from what a predecessor has kept
         self.resumes_s: float | None = None  # when its limit lets it take more, if that is what it waits for
         self.failure: str | None = None  # why it has given up, for good
         self.final = False  # no more records will come
@@ -102,11 +119,7 @@ class Output(abc.ABC):
         if self.failure is not None:
             self.resumes_s = None
             self.tally.undelivered += self.skip(head, head)
-        if self.sieve is not None:
-            filtered, sampled, limited = self.sieve.take_outcomes()
-            self.tally.filtered += filtered
-            self.tally.sampled += sampled
-            self.tally.limited += limited
+        self.note_outcomes()
 
     def finish(self) -> None:
         """Note that the ring is closed: nothing is worth waiting for any more."""
@@ -151,9 +164,13 @@ class Output(abc.ABC):
 
     def leave(self) -> None:
         """Close, and give up what has left the ring and has no outcome yet: no successor can send it again."""
+        self.bequeath()
         self.close()
         self.tally.dropped += self.tally.owed
         self.settle(0)
+
+    def bequeath(self) -> None:  # noqa: B027  # to most the ring is all there is
+        """Make what is kept beside the ring what a successor in another configuration can go on with."""
 
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """Let go of what `start` opened; no record is taken any more."""
@@ -207,6 +224,14 @@ class Output(abc.ABC):
         if self.failure is None:
             self.failure = text
             log.error("%s: %s; the rest is counted as not delivered", self.spec.name, text)
+
+    def note_outcomes(self) -> None:
+        """Take over what the sieve has decided."""
+        if self.sieve is not None:
+            filtered, sampled, limited = self.sieve.take_outcomes()
+            self.tally.filtered += filtered
+            self.tally.sampled += sampled
+            self.tally.limited += limited
 
     def stray(self, messages: int) -> None:
         """Account for messages whose beginning was never seen."""

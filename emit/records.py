@@ -13,6 +13,7 @@ from capture.counters import Counters
 from capture.ring import Ring
 from capture.streams import StandardInput
 from emit.care import Care
+from emit.kept import Kept
 from emit.pace import Pace
 from emit.selection import Selection
 from emit.succession import Ended, Flag
@@ -198,6 +199,7 @@ class OutputSpec:
     verdicts: Verdicts | None = field(default=None, repr=False, compare=False)  # outlives the worker
     http: HttpSpec | None = None
     follows: Verdicts | None = field(default=None, repr=False, compare=False)  # of a replay: of requests that were sent
+    kept: Kept | None = field(default=None, repr=False, compare=False)  # tcp: outlives the worker, like `verdicts`
     answers: bool = False  # it sends requests, and what answers them goes to the other outputs
     summary: Summary | None = field(default=None, repr=False, compare=False)  # of a replay: read when the run is over
     transforms: tuple[TransformSpec, ...] = ()  # what its messages go through, in this order

@@ -7,19 +7,16 @@ is.
 
 import logging
 import random
-import secrets
 from typing import Final
 
-from assemble.records import REPLAYED, REQUEST, RESPONSE
 from capture.counters import Counters
 from capture.errors import MalformedTraffic
 from capture.ring import Consumer
-from emit.chunks import Chunker
 from emit.link import Link, Stage
-from emit.output import Output
-from emit.records import REPLAYED_TAG, REQUEST_TAG, RESPONSE_TAG, OutputSpec
-from emit.window import Chunk, Window
-from emit.wire import AckReader, chunk_id, compressed_frame, frame_head, frame_tail
+from emit.records import OutputSpec
+from emit.sealing import TAGS, SealingOutput
+from emit.window import Chunk
+from emit.wire import AckReader
 
 log = logging.getLogger(__name__)
 
@@ -32,24 +29,15 @@ GATHER_S: Final = 0.002
 
 So a quiet connection delivers at once, and a busy one, or a slow receiver, gets full chunks.
 """
-TAGS: Final = {REQUEST: REQUEST_TAG, RESPONSE: RESPONSE_TAG, REPLAYED: REPLAYED_TAG}
-"""By kind, in the order in which chunks leave: what answers a request comes after it."""
 
 
-class TcpOutput(Output):
+class TcpOutput(SealingOutput):
     """Sends chunks over one connection at a time, with a window of unacknowledged ones."""
 
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
         super().__init__(spec, consumer, counters)
         assert spec.address is not None
         self.link = Link(spec.address)
-        self.window = Window(spec.window_chunks, spec.window_bytes)
-        self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records, self.sieve)
-        self.heads = {kind: frame_head(f"{spec.tag}.{tag}") for kind, tag in TAGS.items()}
-        self.session = secrets.token_bytes(8)
-        self.sequence = 0
-        self.begun_s: dict[int, float] = {}  # when the first record of each open chunk was taken
-        self.let_go_to = 0  # ring position before which the ring is not kept for us
         self.sending: Chunk | None = None
         self.acks = AckReader()
         self.retry_at_s = 0.0
@@ -62,15 +50,10 @@ class TcpOutput(Output):
     # -- what the worker asks
 
     def open(self) -> None:
+        self.resumed = self.adopt()
+        self.head = self.cursor
         self.link.connect(self.now_s)
         self.check_link()
-
-    @property
-    def safe(self) -> int:
-        if self.failure is not None:
-            return self.cursor
-        positions = [self.cursor, self.window.first, *(self.chunker.first(kind) for kind in TAGS)]
-        return max(min(at for at in positions if at is not None), self.let_go_to)
 
     @property
     def hungry(self) -> bool:
@@ -79,15 +62,10 @@ class TcpOutput(Output):
     def done(self, head: int) -> bool:
         return super().done(head) and not self.working
 
-    @property
-    def working(self) -> bool:
-        """Whether something is taken and not delivered."""
-        return bool(self.window.chunks) or any(self.chunker.records(kind) for kind in TAGS)
-
     def descriptors(self) -> dict[int, int]:
         if self.link.stage is Stage.DOWN:
             return {}
-        return {self.link.fileno(): self.link.events(more=bool(self.window.queue))}
+        return {self.link.fileno(): self.link.events(more=self.window.sendable)}
 
     def deadline(self) -> float | None:
         if self.failure is not None:
@@ -122,15 +100,7 @@ class TcpOutput(Output):
 
     def take(self, head: int) -> None:
         self.head = head
-        while self.window.room and self.failure is None:
-            if not self.chunker.ready:
-                self.cursor = self.chunker.fill(self.cursor, head, self.final)
-                self.stray(self.chunker.take_strays())
-                if self.window.group is not None and not self.chunker.ready and not self.chunker.under_way:
-                    self.window.abandon()
-            if not self.chunker.ready:
-                break
-            self.seal_ready()
+        self.fill(head)
         self.flush()
         self.push()
         self.check_timers()
@@ -138,65 +108,15 @@ class TcpOutput(Output):
     def close(self) -> None:
         self.link.close()
 
-    def let_go(self) -> None:
-        self.let_go_to = self.cursor
-
-    def abandon(self) -> None:
-        self.window.abandon()
-
-    # -- chunks
-
     def flush(self) -> None:
-        """Seal chunks that have waited long enough, or for which nothing more will come; both, so that order holds."""
+        """Seal chunks that have waited long enough, or for which nothing more will come."""
         for kind in TAGS:
             if self.chunker.records(kind):
                 self.begun_s.setdefault(kind, self.now_s)
-            else:
-                self.begun_s.pop(kind, None)
-        ended = self.final and self.cursor == self.head
+        ended = self.final and self.cursor >= self.head
         due = any(self.now_s >= begun_s + self.gather_s for begun_s in self.begun_s.values())
         if self.window.room and (ended or due):
             self.seal_open()
-
-    def seal_ready(self) -> None:
-        """Seal the chunk that is ready, and others where they come first: a request leaves before what answers it.
-
-        Between the parts of one message nothing else is sealed.
-        """
-        ready, parts, part = self.chunker.ready, self.chunker.parts, self.chunker.part
-        if parts == 0:
-            self.seal_open()
-            return
-        for kind in TAGS:
-            if part == 0 and kind < ready and self.chunker.records(kind) and self.window.room:
-                self.seal(kind)
-        if self.window.room:
-            self.seal(ready)
-
-    def seal_open(self) -> None:
-        """Seal what is open, requests first, as far as the window has room."""
-        for kind in TAGS:
-            if self.chunker.records(kind) and self.window.room:
-                self.seal(kind)
-
-    def seal(self, kind: int) -> None:
-        """Frame one chunk and put it into the window."""
-        chunker = self.chunker
-        name = chunk_id(self.session, self.sequence)
-        self.sequence += 1
-        compressed = self.spec.compression == "gzip"
-        tail = frame_tail(name, chunker.records(kind), compressed=compressed)
-        if compressed:
-            frame = compressed_frame(self.heads[kind], chunker.entries(kind), tail)
-        else:
-            frame = chunker.frame(kind, self.heads[kind], tail)
-        part, parts = (chunker.part, chunker.parts) if chunker.ready == kind else (0, 0)
-        first = chunker.first(kind)
-        assert first is not None
-        chunk = Chunk(name.encode(), frame, first, chunker.messages(kind), chunker.payload_bytes(kind))
-        self.window.add(chunk, part, parts)
-        chunker.clear(kind)
-        self.begun_s.pop(kind, None)
 
     def push(self) -> None:
         """Send as much as the receiver takes."""
@@ -205,13 +125,14 @@ class TcpOutput(Output):
                 self.sending = self.window.next()
                 if self.sending is None:
                     return
-                self.link.begin(self.sending.frame)
+                self.link.begin(self.frame(self.sending))
                 if self.silent_s is None:
                     self.silent_s = self.now_s
             if not self.link.push(self.now_s):
                 break
             assert self.sending is not None
             self.window.was_sent(self.sending, self.now_s)
+            self.sending.frame = None  # there is the one that is kept
         self.check_link()
 
     def read_acks(self) -> None:
@@ -224,11 +145,8 @@ class TcpOutput(Output):
         except MalformedTraffic as error:
             self.link.lose(str(error))
             return
-        for name in names:
-            for chunk in self.window.acknowledge(name):
-                self.tally.delivered += chunk.messages
-                self.count("delivered_bytes", chunk.payload_bytes)
-                self.count("chunks")
+        if delivered := [chunk for name in names for chunk in self.window.acknowledge(name)]:
+            self.deliver(delivered)
         if names:
             self.failures = 0
             self.trouble_s = self.silent_s = None
@@ -278,7 +196,7 @@ class TcpOutput(Output):
 
     def consider_giving_up(self) -> None:
         """Give up if there has been something to send and nobody to take it for too long."""
-        if not self.working and self.cursor == self.head:
+        if not self.working and self.cursor >= self.head:
             self.trouble_s = self.silent_s = None
             return
         if not self.window.chunks:
@@ -295,10 +213,12 @@ class TcpOutput(Output):
 
     def give_up(self, why: str) -> None:
         """Count what is not acknowledged as undelivered, and take no further part."""
+        gone = list(self.window.chunks.values())
         self.tally.undelivered += self.window.clear()
         for kind in TAGS:
             self.tally.undelivered += self.chunker.messages(kind)
             self.chunker.clear(kind)
         self.begun_s.clear()
+        self.forget(gone)
         self.link.close()
         self.fail(why)

@@ -5,6 +5,7 @@ reads the worker's.  Invariant: the worker's ring is released up to the oldest m
 every message that was taken or added ends in exactly one outcome.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -62,6 +63,7 @@ class TransformedOutput(Output):
         plain = replace(spec, where=None, sample=WHOLE_SAMPLE, verdicts=None, transforms=(), policy="block")
         self.inner = kind(plain, Consumer(ring), counters)
         self.inner.tally = self.tally
+        self.inner.outer, self.inner.place = consumer, self.written_before
         steps = [each.make() for each in spec.transforms]
         if any(type(step).tell is not Transform.tell for step in steps):
             self.inner.on_answer = self.tell
@@ -81,6 +83,9 @@ class TransformedOutput(Output):
             step.start(self.now_s)
         self.inner.answers = self.answers
         self.inner.start(self.now_s)
+        if self.inner.resumed is not None:
+            self.cursor = self.inner.resumed
+            self.marks.append((0, self.cursor))
         self.check()
 
     @property
@@ -165,6 +170,9 @@ class TransformedOutput(Output):
         self.inner.let_no_other()
         self.advance()
 
+    def bequeath(self) -> None:
+        self.inner.bequeath()
+
     def stop(self) -> None:
         self.inner.stop()
 
@@ -213,6 +221,11 @@ class TransformedOutput(Output):
             done = max(done, before)
         if done > self.kept:
             self.marks.append((position, done))
+
+    def written_before(self, position: int) -> int:
+        """Return the position in the worker's ring before which all is written before one of ours, or need not be."""
+        at = bisect_right(self.marks, position, key=lambda mark: mark[0])
+        return max(self.kept, self.marks[at - 1][1]) if at else self.kept
 
     def push(self, head: int) -> None:
         """Let the output proper have its turn."""

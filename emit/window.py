@@ -23,15 +23,32 @@ class Chunk:
     """One framed chunk."""
 
     name: bytes
-    frame: bytes
+    frame: bytes | None  # None: where it is kept it can be had again
     first: int  # ring position from which its messages could be read again
     messages: int  # that end in it
     payload_bytes: int
+    size: int = 0  # bytes of the frame
+    at: int = 0  # where it is kept
+    kind: int = 0
+    part: int = 0
+    parts: int = 0  # of the message that it holds a part of; 0 or 1: none
+    records: int = 0
+    tries: int = 0  # how often it was sent in vain
     group: Group | None = None
     acked: bool = False
+    flying: bool = False  # counted as on its way, on the present connection
     sent: bool = False  # wholly, on the present connection
     tried: bool = False  # at least begun, on any connection
     sent_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.frame is not None:
+            self.size = len(self.frame)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it takes a place in the window: alone, or for all the parts of its message."""
+        return self.group is None or self.group.chunks[0] is self
 
 
 class Window:
@@ -43,12 +60,13 @@ class Window:
         self.chunks: dict[bytes, Chunk] = {}
         self.queue: deque[Chunk] = deque()  # to be sent on this connection
         self.slots = 0  # unacknowledged; the parts of a message count as one
+        self.flying = 0  # of them begun on this connection
         self.bytes = 0  # of unacknowledged frames
         self.group: Group | None = None  # the message in parts that is being added
 
     @property
     def room(self) -> bool:
-        """Whether another chunk may be added.  A message that has begun is never held up: it could not be finished."""
+        """Whether more chunks may be added.  A message that has begun is never held up: it could not be finished."""
         return self.group is not None or (self.slots < self.most_chunks and self.bytes < self.most_bytes)
 
     @property
@@ -73,9 +91,12 @@ class Window:
 
     def account(self, chunk: Chunk, sign: int) -> None:
         """Count a chunk as unacknowledged, or no longer."""
-        if chunk.group is None or chunk.group.chunks[0] is chunk:
+        if chunk.leads:
             self.slots += sign
-        self.bytes += sign * len(chunk.frame)
+        self.bytes += sign * chunk.size
+        if chunk.flying:
+            chunk.flying = False
+            self.flying -= 1
 
     def acknowledge(self, name: bytes) -> list[Chunk]:
         """Note an acknowledgement; return the chunks that are delivered by it, which are forgotten."""
@@ -101,17 +122,27 @@ class Window:
             if chunk.acked:
                 chunk.acked = False
                 self.account(chunk, 1)
-            chunk.sent = False
+            chunk.sent = chunk.flying = False
+        self.flying = 0
         return sum(chunk.tried for chunk in self.queue)
+
+    @property
+    def sendable(self) -> bool:
+        """Whether there is a chunk to be sent now; no more are on their way than the window is wide."""
+        while self.queue and (self.queue[0].name not in self.chunks or self.queue[0].acked):
+            self.queue.popleft()
+        return bool(self.queue) and (not self.queue[0].leads or self.flying < self.most_chunks)
 
     def next(self) -> Chunk | None:
         """Take the chunk to send next."""
-        while self.queue:
-            chunk = self.queue.popleft()
-            if chunk.name in self.chunks and not chunk.acked:
-                chunk.tried = True
-                return chunk
-        return None
+        if not self.sendable:
+            return None
+        chunk = self.queue.popleft()
+        chunk.tried = True
+        if chunk.leads:
+            chunk.flying = True
+            self.flying += 1
+        return chunk
 
     def was_sent(self, chunk: Chunk, now_s: float) -> None:
         """Note that a chunk has been handed over wholly."""
@@ -127,25 +158,21 @@ class Window:
                 return chunk.sent_s if chunk.group is None else chunk.group.sent_s
         return None
 
-    def abandon(self) -> None:
-        """Forget the message in parts that is being added: its last part will never come."""
-        if self.group is not None:
-            for chunk in self.group.chunks:
-                del self.chunks[chunk.name]
-                if not chunk.acked:
-                    self.account(chunk, -1)
-            self.group = None
-
-    def let_go(self, position: int) -> None:
-        """Need the ring only from `position` on: what is in here is lost if this process dies."""
-        for chunk in self.chunks.values():
-            chunk.first = position
+    def abandon(self) -> list[Chunk]:
+        """Forget the message in parts that is being added, as its last part will never come; return its chunks."""
+        gone = [] if self.group is None else self.group.chunks
+        for chunk in gone:
+            del self.chunks[chunk.name]
+            if not chunk.acked:
+                self.account(chunk, -1)
+        self.group = None
+        return gone
 
     def clear(self) -> int:
         """Forget everything; return how many messages that gives up."""
         messages = sum(chunk.messages for chunk in self.chunks.values())
         self.chunks.clear()
         self.queue.clear()
-        self.slots = self.bytes = 0
+        self.slots = self.bytes = self.flying = 0
         self.group = None
         return messages

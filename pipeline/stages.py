@@ -25,6 +25,7 @@ from capture.records import CAPTURE_COUNTERS
 from capture.ring import Ring
 from capture.sources import expand
 from capture.streams import StandardInput
+from emit.kept import Kept
 from emit.pace import Pace
 from emit.records import (
     ALL,
@@ -235,8 +236,19 @@ def _output(
         *transforms(config, output, spec.name),
         *rules.steps(place, (), output.mask, judged),
     )
-    spec = replace(spec, transforms=steps)
+    spec = replace(spec, transforms=steps, kept=_kept(spec, before))
     return replace(spec, verdicts=_verdicts(spec.where, before)) if spec.sifts else spec
+
+
+def _kept(output: OutputSpec, before: list[OutputSpec]) -> Kept | None:
+    """Return what an earlier output to the same place has kept for its successor, and take that off the list."""
+    if output.type != "tcp":
+        return None
+    for at, each in enumerate(before):
+        if each.kept is not None and (each.address, each.tag) == (output.address, output.tag):
+            before[at] = replace(each, kept=None)
+            return each.kept
+    return Kept.create()
 
 
 def wanted(output: Output) -> str | None:

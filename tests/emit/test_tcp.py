@@ -10,9 +10,11 @@ from typing import Any
 import msgpack
 import pytest
 
+import emit.worker
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
+from emit.kept import Kept
 from emit.records import OutputSpec, worker_counters
 from emit.tcp import TcpOutput
 from emit.wire import read_chunk_id
@@ -348,3 +350,41 @@ def test_an_idle_connection_costs_nothing_and_sends_at_once(processes: Processes
         wait_until(lambda: worker.counters["output0_delivered"] == 2, "the second message", 1.0)
         producer.close()
         assert worker.end() == 0
+
+
+@pytest.mark.parametrize("size", [0, 300_000])
+def test_a_worker_that_is_killed_again_and_again_repeats_nothing(processes: Processes, size: int):
+    """Its successors send what was on its way under the ids that it had: our receiver takes each message once."""
+    made = [message for n in range(2000) for message in (request(n), response(n, bytes(size if n % 100 == 0 else 50)))]
+    far = Ring.create(8 << 20)
+    receiver, port = processes.receiver(far)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    ring, counters = ring_of(made, 32 << 20), Counters(worker_counters(1))
+    spec = to(f"127.0.0.1:{port}", chunk_records=20, window_chunks=4, kept=Kept.create())
+    for few in range(500, 3500, 500):
+        worker = processes.worker(ring, spec, counters=counters)
+        wait_until(lambda few=few: counters["messages_taken"] > few, "some acknowledgements")
+        worker.kill()
+    assert processes.worker(ring, spec, counters=counters).end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    assert counters["messages_taken"] == counters["output0_delivered"] == len(made)
+    assert receiver.counters["messages"] == sink.counters["messages_taken"] == len(made)
+    assert receiver.counters["records_refused"] == receiver.counters["gaps"] == 0
+
+
+def test_a_successor_in_another_configuration_repeats_nothing_either(processes: Processes):
+    """A reload while the receiver is slow: what is on its way stays on its way, and each worker books its own."""
+    with far_side(["keep"] * 5) as far:
+        ring, kept, pages = ring_of(conversation(1000)), Kept.create(), [Counters(worker_counters(1)) for _ in "ab"]
+        spec = to(far.address, kept=kept, window_chunks=4, ack_timeout_s=60.0)
+        old = processes.worker_spec(ring, spec, counters=pages[0])
+        worker = processes.start(emit.worker.main, old)
+        wait_until(lambda: len(far.chunks) >= 4, "a full window")
+        old.leave.raise_()
+        assert worker.end() == 0
+        assert processes.worker(ring, spec, counters=pages[1]).end() == 0
+    sums = [sum(page[f"output0_{name}"] for page in pages) for name in ("delivered", "undelivered", "dropped")]
+    assert sums == [sum(page["messages_taken"] for page in pages), 0, 0] == [1000, 0, 0]
+    once = {frame[2]["chunk"]: frame[2]["size"] for frame in far.chunks}
+    assert sum(once.values()) == 1000

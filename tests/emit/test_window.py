@@ -108,13 +108,24 @@ def test_what_is_abandoned_is_not_sent():
     assert (window.slots, window.bytes) == (2, 20)
 
 
-def test_letting_go_and_clearing():
-    """Policy "drop" needs the ring no longer; giving up needs the number of messages."""
+def test_clearing():
+    """Giving up needs the number of messages."""
     window = Window(10, 1000)
     for number in range(3):
         window.add(chunk(number, messages=7), 0, 0)
-    window.let_go(99)
-    assert window.first == 99
     assert window.clear() == 21
     assert window.room
     assert window.next() is None
+
+
+def test_no_more_are_on_their_way_than_the_window_is_wide():
+    """What is sealed together may be more than there was room for: it waits."""
+    window = Window(2, 1000)
+    for number in range(4):
+        window.add(chunk(number), 0, 0)
+    assert send_all(window) == [b"0", b"1"]
+    assert not window.sendable
+    window.acknowledge(b"1")
+    assert send_all(window) == [b"2"]
+    assert window.rewind() == 2
+    assert send_all(window) == [b"0", b"2"]
