@@ -8,7 +8,6 @@ The memory is an anonymous file that is written and read by calls: what a proces
 killed.  Nothing takes room that was never written, so the places may lie far apart.
 """
 
-import base64
 import ctypes
 import os
 import struct
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from capture.memory import make_memory
 from emit.window import Chunk
+from emit.wire import chunk_name, raw_chunk_id
 
 HEAD: Final = struct.Struct("<QQ")
 """At 0, little-endian, as all that follows.
@@ -29,7 +29,7 @@ at 8, 8 bytes   size     its bytes
 BANKS: Final = (1 << 12, 1 << 32)
 FRAMES_AT: Final = 1 << 33
 
-TOTALS: Final = 16
+TOTALS: Final = 20
 STATE: Final = struct.Struct(f"<8s4QQIB3xI{TOTALS}Q")
 """A state; its chunks follow, in the order in which they are sent.
 
@@ -42,7 +42,7 @@ at 40, 8 bytes   start      ring position before its first part
 at 48, 4 bytes   next       number of its next part; 0: none is under way
 at 52, 1 byte    kind       of it
 at 56, 4 bytes   chunks     how many
-at 60, 128 bytes totals     numbers whose meaning is the output's
+at 60, 160 bytes totals     numbers whose meaning is the output's
 """
 CHUNK: Final = struct.Struct("<16sQQQQIIIIII")
 """A chunk.
@@ -97,7 +97,7 @@ def unpack(data: bytes) -> State:
 
 def _pack(chunk: Chunk) -> bytes:
     return CHUNK.pack(
-        base64.b64decode(chunk.name), chunk.at, chunk.size, max(chunk.first, 0), chunk.payload_bytes, chunk.kind,
+        raw_chunk_id(chunk.name), chunk.at, chunk.size, max(chunk.first, 0), chunk.payload_bytes, chunk.kind,
         chunk.messages, chunk.part, chunk.parts, chunk.records, chunk.tries,
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def _pack(chunk: Chunk) -> bytes:
 def _unpack(fields: tuple[Any, ...]) -> Chunk:
     raw, at, size, first, payload_bytes, kind, messages, part, parts, records, tries = fields
     return Chunk(
-        base64.b64encode(raw), None, first, messages, payload_bytes,
+        chunk_name(raw), None, first, messages, payload_bytes,
         size=size, at=at, kind=kind, part=part, parts=parts, records=records, tries=tries, tried=True,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import abc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from assemble.message import Message
 from capture.counters import Counters
@@ -25,6 +26,9 @@ from emit.where import parse
 
 log = logging.getLogger(__name__)
 
+PASSED_OVER: Final = ("filtered", "sampled", "limited", "removed", "dropped", "undelivered")
+"""Outcomes of messages that are in no chunk: they come again if their messages are read again."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -37,9 +41,10 @@ class Tally:
     limited: int = 0
     dropped: int = 0
     undelivered: int = 0
+    spooled: int = 0
     responses: int = 0
     poisoned: int = 0
-    added: int = 0  # messages that were not in the ring, whose outcomes have not been booked
+    added: int = 0  # messages that were not in the ring, whose outcomes have not been booked; below 0: booked too soon
     owed: int = 0  # released from the ring before their outcome was known (policy "drop")
 
     def know(self, name: str, amount: int) -> None:
@@ -51,10 +56,12 @@ class Tally:
 
         What is beyond will have its outcome again, as it is read again, or was added; of what has none it is `lost`.
         """
-        expected += self.owed + self.added
-        beyond = sum(getattr(self, name) for name in OUTCOMES) - expected
+        known = sum(getattr(self, name) for name in OUTCOMES) - self.owed
+        again = max(expected + self.added - known, 0)
+        self.added -= min(max(self.added, 0), again)  # those will be added again
+        beyond = known - expected - self.added
         self.know(lost, max(-beyond, 0))
-        for name in OUTCOMES[:0:-1]:  # what is delivered last of all, and never
+        for name in PASSED_OVER:
             taken_back = min(getattr(self, name), max(beyond, 0))
             self.know(name, -taken_back)
             beyond -= taken_back
@@ -66,8 +73,8 @@ class Tally:
         Where more outcomes are known than messages were released, they are those of added ones, which come last.
         """
         left = self.owed + released
-        beyond = max(sum(getattr(self, name) for name in OUTCOMES) - left, 0) if self.added else 0
-        added = min(self.added, beyond)
+        beyond = max(sum(getattr(self, name) for name in OUTCOMES) - left, 0) if self.added > 0 else 0
+        added = min(max(self.added, 0), beyond)
         left += added
         booked = {}
         for name in OUTCOMES:

@@ -16,6 +16,7 @@ from emit.care import Care
 from emit.kept import Kept
 from emit.pace import Pace
 from emit.selection import Selection
+from emit.spool import SpoolSpec
 from emit.succession import Ended, Flag
 from emit.summary import Summary
 from emit.taken import Taken
@@ -37,6 +38,10 @@ OUTPUT_COUNTERS: Final = (
     "added",  # messages that a step made beside those that it was given
     "dropped",  # messages passed over because the output could not keep up (policy "drop")
     "undelivered",  # messages given up: the far side failed for good, or the message's beginning is lost
+    "spooled",  # messages put on disk, as the far side did not take them
+    "drained",  # of those, delivered later on
+    "from_spool",  # messages delivered that an earlier run, or earlier workers, had left on disk
+    "spool_failed",  # times that the disk would not take a chunk
     "responses",  # original responses at an output that sends requests only
     "poisoned",  # messages left out, as workers died of them
     "chunks",  # chunks acknowledged, or blocks written
@@ -61,7 +66,8 @@ OUTPUT_COUNTERS: Final = (
 )
 
 OUTCOMES: Final = (
-    "delivered", "filtered", "sampled", "limited", "removed", "dropped", "undelivered", "responses", "poisoned",
+    "delivered", "filtered", "sampled", "limited", "removed", "dropped", "undelivered", "spooled", "responses",
+    "poisoned",
 )  # fmt: skip
 """Of which every message has one at each output."""
 
@@ -200,6 +206,7 @@ class OutputSpec:
     http: HttpSpec | None = None
     follows: Verdicts | None = field(default=None, repr=False, compare=False)  # of a replay: of requests that were sent
     kept: Kept | None = field(default=None, repr=False, compare=False)  # tcp: outlives the worker, like `verdicts`
+    spool: SpoolSpec | None = None  # tcp: where chunks go that the far side does not take
     answers: bool = False  # it sends requests, and what answers them goes to the other outputs
     summary: Summary | None = field(default=None, repr=False, compare=False)  # of a replay: read when the run is over
     transforms: tuple[TransformSpec, ...] = ()  # what its messages go through, in this order

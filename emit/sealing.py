@@ -13,7 +13,7 @@ from assemble.records import REPLAYED, REQUEST, RESPONSE
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.chunks import Chunker
-from emit.kept import NONE_UNDER_WAY, Kept
+from emit.kept import NONE_UNDER_WAY, Kept, State
 from emit.output import Output
 from emit.records import OUTCOMES, REPLAYED_TAG, REQUEST_TAG, RESPONSE_TAG, OutputSpec
 from emit.walk import count_messages
@@ -24,7 +24,7 @@ TAGS: Final = {REQUEST: REQUEST_TAG, RESPONSE: RESPONSE_TAG, REPLAYED: REPLAYED_
 """By kind, in the order in which chunks leave: what answers a request comes after it."""
 ADDED: Final = len(OUTCOMES)
 """Where in a state's totals messages are that steps have added; the outcomes come before, in their order."""
-EXACT: Final = {"delivered_bytes": ADDED + 1, "chunks": ADDED + 2}
+EXACT: Final = {name: ADDED + 1 + at for at, name in enumerate(("delivered_bytes", "chunks", "drained", "from_spool"))}
 """Counters whose value is in a state's totals, beside those that are booked."""
 
 
@@ -46,13 +46,23 @@ class SealingOutput(Output):
     def safe(self) -> int:
         if self.failure is not None:
             return self.cursor
-        positions = [self.cursor, self.window.first, *(self.chunker.first(kind) for kind in TAGS)]
+        positions = [self.cursor, self.first_kept, *(self.chunker.first(kind) for kind in TAGS)]
         return max(min(at for at in positions if at is not None), self.let_go_to)
+
+    @property
+    def first_kept(self) -> int | None:
+        """Ring position from which the chunks could be read again; None if there are none."""
+        return self.window.first
 
     @property
     def working(self) -> bool:
         """Whether something is taken and not delivered."""
         return bool(self.window.chunks) or self.opened_chunks
+
+    @property
+    def room(self) -> bool:
+        """Whether chunks may be sealed."""
+        return self.window.room
 
     @property
     def opened_chunks(self) -> bool:
@@ -65,8 +75,7 @@ class SealingOutput(Output):
         """Take over what a predecessor has kept; return the position in the worker's ring from which to go on."""
         state, ring = self.state, self.outer or self.consumer
         mark = max(state.mark, ring.tail)
-        for chunk in state.chunks:
-            self.window.add(chunk, chunk.part, chunk.parts)
+        self.inherit(state)
         if self.outer is None:
             self.cursor = mark
             self.chunker.joint = state.joint
@@ -86,6 +95,11 @@ class SealingOutput(Output):
         self.tally.balance(count_messages(ring, ring.tail, mark)[0] - sealed, lost if known else "delivered")
         return mark
 
+    def inherit(self, state: State) -> None:
+        """Take over chunks."""
+        for chunk in state.chunks:
+            self.window.add(chunk, chunk.part, chunk.parts)
+
     def recall(self) -> bool:
         """Take over what is known and not booked; false if the totals do not go with our counters."""
         if self.state.page not in (0, self.page):
@@ -93,7 +107,8 @@ class SealingOutput(Output):
             return False
         for at, name in enumerate((*OUTCOMES, "added")):
             booked = self.counters[f"output{self.spec.index}_{name}"]
-            self.tally.know(name, max(self.state.totals[at] - booked, 0))
+            unbooked = self.state.totals[at] - booked
+            self.tally.know(name, unbooked if name == "added" else max(unbooked, 0))
         for name, at in EXACT.items():
             self.counters.set(f"output{self.spec.index}_{name}", self.state.totals[at])
         return True
@@ -104,9 +119,9 @@ class SealingOutput(Output):
         """Keep how far we have come: the chunks as they are now, and outcomes as far as they go with the mark."""
         state = self.state
         state.page = self.page
-        state.chunks = list(self.window.chunks.values())
+        state.chunks = self.held()
         if self.opened_chunks:
-            known = ["delivered"]  # the outcomes of others lie beyond the mark
+            known = ["delivered", "spooled"]  # the outcomes of others lie beyond the mark
         else:
             self.note_outcomes()
             known = [*OUTCOMES, "added"]
@@ -118,15 +133,23 @@ class SealingOutput(Output):
                 state.totals[at] = booked + int(getattr(self.tally, name))
         self.kept.commit(state)
 
+    def held(self) -> list[Chunk]:
+        """Return the chunks whose frames are kept in memory."""
+        return list(self.window.chunks.values())
+
     def deliver(self, chunks: list[Chunk]) -> None:
         """Book chunks as delivered; they are no longer kept."""
         for chunk in chunks:
-            self.tally.delivered += chunk.messages
+            self.book(chunk)
             self.state.totals[EXACT["delivered_bytes"]] += chunk.payload_bytes
             self.state.totals[EXACT["chunks"]] += 1
         self.forget(chunks)
         for name, at in EXACT.items():
             self.counters.set(f"output{self.spec.index}_{name}", self.state.totals[at])
+
+    def book(self, chunk: Chunk) -> None:
+        """Note that a chunk's messages are delivered."""
+        self.tally.delivered += chunk.messages
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Keep chunks no longer that the window does not hold any more."""
@@ -159,11 +182,11 @@ class SealingOutput(Output):
 
     def fill(self, head: int) -> None:
         """Take records and seal what is full, as long as the window has room."""
-        while self.window.room and self.failure is None:
+        while self.room and self.failure is None:
             if not self.chunker.ready:
                 self.cursor = self.chunker.fill(self.cursor, head, self.final)
                 self.stray(self.chunker.take_strays())
-                if self.window.group is not None and not self.chunker.ready and not self.chunker.under_way:
+                if not self.chunker.ready and not self.chunker.under_way:
                     self.abandon()
             if not self.chunker.ready:
                 break
@@ -201,10 +224,15 @@ class SealingOutput(Output):
         assert first is not None
         chunk = Chunk(
             name.encode(), frame, first, chunker.messages(kind), chunker.payload_bytes(kind),
-            at=self.kept.put(frame), kind=kind, part=part, parts=parts, records=records,
+            kind=kind, part=part, parts=parts, records=records,
         )  # fmt: skip
-        self.window.add(chunk, part, parts)
+        self.keep(chunk, frame)
         chunker.clear(kind)
+
+    def keep(self, chunk: Chunk, frame: bytes) -> None:
+        """Put a chunk where it is safe, behind the others."""
+        chunk.at = self.kept.put(frame)
+        self.window.add(chunk, chunk.part, chunk.parts)
 
     def let_go(self) -> None:
         self.seal_open()

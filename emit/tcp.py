@@ -14,7 +14,8 @@ from capture.errors import MalformedTraffic
 from capture.ring import Consumer
 from emit.link import Link, Stage
 from emit.records import OutputSpec
-from emit.sealing import TAGS, SealingOutput
+from emit.sealing import TAGS
+from emit.spooling import QUIET_S, SpoolingOutput
 from emit.window import Chunk
 from emit.wire import AckReader
 
@@ -29,9 +30,11 @@ GATHER_S: Final = 0.002
 
 So a quiet connection delivers at once, and a busy one, or a slow receiver, gets full chunks.
 """
+LAST_S: Final = 2.0
+"""At the end of a run with a spool: so long without an acknowledgement, and the rest stays on disk."""
 
 
-class TcpOutput(SealingOutput):
+class TcpOutput(SpoolingOutput):
     """Sends chunks over one connection at a time, with a window of unacknowledged ones."""
 
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
@@ -51,16 +54,24 @@ class TcpOutput(SealingOutput):
 
     def open(self) -> None:
         self.resumed = self.adopt()
-        self.head = self.cursor
+        self.head, self.acked_s = self.cursor, self.now_s
         self.link.connect(self.now_s)
         self.check_link()
 
     @property
     def hungry(self) -> bool:
-        return self.window.room or self.spec.policy == "drop"
+        return self.room or self.spec.policy == "drop"
 
     def done(self, head: int) -> bool:
-        return super().done(head) and not self.working
+        return super().done(head) and (not self.working or (self.leaving and self.spooling))
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the rest is for the next run: it is on disk, or can be, and nobody takes it."""
+        if self.spool is None or not self.final or self.cursor < self.head or self.opened_chunks or self.late:
+            return False
+        gone = self.failures > 0 and self.link.stage is not Stage.OPEN
+        return gone or self.now_s >= self.acked_s + LAST_S
 
     def descriptors(self) -> dict[int, int]:
         if self.link.stage is Stage.DOWN:
@@ -70,7 +81,11 @@ class TcpOutput(SealingOutput):
     def deadline(self) -> float | None:
         if self.failure is not None:
             return None
-        times = [begun_s + self.gather_s for begun_s in self.begun_s.values() if self.window.room]
+        times = [begun_s + self.gather_s for begun_s in self.begun_s.values() if self.room]
+        if self.spoolable and not self.spooling and not self.window.room:
+            times.append(self.acked_s + QUIET_S)
+        if self.spool is not None and self.final:
+            times.append(self.acked_s + LAST_S)
         if self.link.stage is Stage.DOWN:
             times.append(self.retry_at_s)
         elif self.link.stage is Stage.CONNECTING:
@@ -100,13 +115,32 @@ class TcpOutput(SealingOutput):
 
     def take(self, head: int) -> None:
         self.head = head
-        self.fill(head)
+        if not self.window.chunks:
+            self.acked_s = self.now_s
+        self.relieve()
+        self.make_room(head)
         self.flush()
+        if self.leaving and not self.spooling:
+            self.spill()
+        self.refill()
         self.push()
         self.check_timers()
 
+    def make_room(self, head: int) -> None:
+        """Take what there is room for; on disk, if the receiver is behind."""
+        self.fill(head)
+        if self.behind(head, connected=self.link.stage is Stage.OPEN):
+            self.spill()
+            self.fill(head)
+
+    def keep_up(self, head: int) -> None:
+        if self.spool is not None:  # which is what it is for
+            self.make_room(head)
+        super().keep_up(head)
+
     def close(self) -> None:
         self.link.close()
+        super().close()
 
     def flush(self) -> None:
         """Seal chunks that have waited long enough, or for which nothing more will come."""
@@ -115,7 +149,7 @@ class TcpOutput(SealingOutput):
                 self.begun_s.setdefault(kind, self.now_s)
         ended = self.final and self.cursor >= self.head
         due = any(self.now_s >= begun_s + self.gather_s for begun_s in self.begun_s.values())
-        if self.window.room and (ended or due):
+        if self.room and (ended or due):
             self.seal_open()
 
     def push(self) -> None:
@@ -201,6 +235,8 @@ class TcpOutput(SealingOutput):
             return
         if not self.window.chunks:
             self.silent_s = None
+        if self.spool is not None and self.now_s >= self.rests_until_s and (self.spool.room or not self.final):
+            return
         if self.link.stage is not Stage.OPEN:
             if self.trouble_s is None:
                 self.trouble_s = self.now_s
@@ -213,8 +249,10 @@ class TcpOutput(SealingOutput):
 
     def give_up(self, why: str) -> None:
         """Count what is not acknowledged as undelivered, and take no further part."""
-        gone = list(self.window.chunks.values())
-        self.tally.undelivered += self.window.clear()
+        gone = self.held()  # what is on disk stays there
+        self.tally.undelivered += sum(chunk.messages for chunk in gone)
+        self.window.clear()
+        self.late.clear()
         for kind in TAGS:
             self.tally.undelivered += self.chunker.messages(kind)
             self.chunker.clear(kind)

@@ -34,6 +34,9 @@ class Chunk:
     parts: int = 0  # of the message that it holds a part of; 0 or 1: none
     records: int = 0
     tries: int = 0  # how often it was sent in vain
+    place: int = -1  # where it is on disk,
+    end: int = 0  # up to here; -1: nowhere
+    done: bool = False  # delivered
     group: Group | None = None
     acked: bool = False
     flying: bool = False  # counted as on its way, on the present connection

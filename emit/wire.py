@@ -26,6 +26,16 @@ def chunk_id(session: bytes, sequence: int) -> str:
     return base64.b64encode(session + sequence.to_bytes(8, "big")).decode("ascii")
 
 
+def chunk_name(raw: bytes) -> bytes:
+    """Return the chunk id of its 16 bytes."""
+    return base64.b64encode(raw)
+
+
+def raw_chunk_id(name: bytes) -> bytes:
+    """Return the 16 bytes of a chunk id of ours."""
+    return base64.b64decode(name)
+
+
 def read_chunk_id(name: bytes) -> tuple[bytes, int] | None:
     """Return (session, sequence) of one of our chunk ids, None for anybody else's."""
     try:

@@ -148,6 +148,9 @@ def _output(output: Output) -> str:
         return (
             f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {how}; "
             f"an error after {write_duration(output.retry)} without the receiver"
+            if output.spool is None
+            else f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {how}; "
+            f"up to {write_size(output.spool.size)} in {output.spool.path} while the receiver does not take it"
         )
     if isinstance(output, HttpOutput):
         return _replay(output)

@@ -257,9 +257,12 @@ def _messages(tally: Tally) -> list[Equation]:
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
             right = {place: each.output(at, place) for place in OUTCOMES}
-            for rare in ("responses", "poisoned"):
-                if not right[rare]:
-                    del right[rare]
+            drained = each.output(at, "drained")  # put on disk first, and delivered from there
+            right["delivered"] += drained
+            right["spooled"] -= drained
+            for place in ("responses", "spooled", "poisoned"):  # rare: most outputs have no such place
+                if not right[place]:
+                    del right[place]
             arrived = each.worker("messages_taken") + each.answered(at) + each.output(at, "added")
             equations.append(Equation(f"output {at}: {label}{when}", arrived, right))
     return equations

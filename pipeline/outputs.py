@@ -82,6 +82,13 @@ class AnyOutput(Table):
         return None
 
 
+class Spool(Table):
+    """Where an output puts what the far side does not take."""
+
+    path: SomeText = Field(description="a directory of its own")
+    size: Annotated[Size, Field(ge=2**20)] = Field(default=2**30, description="most bytes, of all workers together")
+
+
 class TcpOutput(AnyOutput):
     """Another pipeline's tcp input, or any Fluent Forward collector."""
 
@@ -104,6 +111,12 @@ class TcpOutput(AnyOutput):
     )
     flush: SomeSeconds = Field(
         default=0.05, description="a chunk is sent at the latest after this long; after 2 ms if no other is on its way"
+    )
+
+    spool: Spool | None = Field(
+        default=None,
+        description="a disk for what the receiver does not take, as docs/spool.md says: a path, and a size (1GiB)",
+        examples=[{"path": "spool", "size": "10GiB"}],
     )
 
     @property

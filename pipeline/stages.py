@@ -41,6 +41,7 @@ from emit.records import (
     worker_counters,
 )
 from emit.selection import FOREVER, Moment, Selection
+from emit.spool import Spool, SpoolSpec
 from emit.succession import Ended
 from emit.summary import Summary
 from emit.verdicts import Verdicts
@@ -64,6 +65,9 @@ def wire(config: Config, level: int) -> Wiring:
     messages = tuple(rings.values())
     answers = answer_rings(config, len(messages))
     stages = _workers(config, level, messages, tuple(answers.values()))
+    for spec in (stage.spec for stage in stages if isinstance(stage.spec, WorkerSpec)):
+        for spool in (output.spool for output in spec.outputs if output.spool is not None):
+            Spool(spool).check()
     selection = live.select(config)
     if isinstance(config.input, TcpInput):
         stages.append(_receiver(config.input, level, messages))
@@ -162,6 +166,7 @@ def label(output: Output) -> str:
 
 def _worker(name: str, ring: Ring, outputs: tuple[OutputSpec, ...], after: Ended | None, **more: Any) -> Stage:
     events, counters = EventQueue(), Counters(worker_counters(output.index for output in outputs))
+    outputs = tuple(_spooled(name, output, more["index"], more["workers"]) for output in outputs)
     spec = WorkerSpec(
         parent=os.getpid(), events=events, counters=counters, ring=ring, outputs=outputs, after=after, **more
     )  # fmt: skip
@@ -229,6 +234,7 @@ def _output(
             "connect_timeout_s": output.connect_timeout, "write_timeout_s": output.write_timeout,
             "window_chunks": output.window_chunks, "chunk_bytes": output.chunk_bytes,
             "chunk_records": output.chunk_records, "flush_s": output.flush,
+            "spool": None if output.spool is None else SpoolSpec(output.spool.path, output.spool.size // workers),
         }  # fmt: skip
     spec, place = OutputSpec(**common), f"output.{index}"
     steps = (
@@ -238,6 +244,14 @@ def _output(
     )
     spec = replace(spec, transforms=steps, kept=_kept(spec, before))
     return replace(spec, verdicts=_verdicts(spec.where, before)) if spec.sifts else spec
+
+
+def _spooled(worker: str, output: OutputSpec, number: int, workers: int) -> OutputSpec:
+    """Return an output with a place of its own in its spool."""
+    if output.spool is None:
+        return output
+    place = replace(output.spool, worker=worker.replace(" ", "-"), number=number, workers=workers)
+    return replace(output, spool=place)
 
 
 def _kept(output: OutputSpec, before: list[OutputSpec]) -> Kept | None:

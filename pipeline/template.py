@@ -70,6 +70,8 @@ def _commented(head: str, model: type[BaseModel], chosen: dict[str, str] | None 
 
 def default(field: FieldInfo) -> str:
     """Return a field's default, or where it has none an example, as it is written in TOML."""
+    if field.examples and isinstance(field.examples[0], dict):
+        return f"{{ {', '.join(f'{key} = {show(value)}' for key, value in field.examples[0].items())} }}"
     if field.examples:
         return show(field.examples[0])
     if field.is_required():

@@ -84,6 +84,7 @@ TOUCHES_THE_WORLD: Final = {
     "emit.recording": "opens recordings by path",
     "emit.sealing": "which counters it has",
     "emit.source": "opens files of messages",
+    "emit.spool": "files of chunks",
     "emit.stdout": "standard output",
     "emit.taken": "shared memory, and how it travels to a child",
     "emit.succession": "descriptors by which one process waits for another",

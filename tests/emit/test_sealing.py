@@ -1,6 +1,7 @@
 """A sender that is killed anywhere: its successors send each message once, and book each once."""
 
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final
@@ -11,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import emit.kept
+import emit.spool
 from capture.counters import Counters
 from emit.kept import Kept
 from emit.records import OUTCOMES, worker_counters
+from emit.spool import SpoolSpec
+from emit.spooling import SpoolingOutput
 from emit.worker import Worker
 from tests.emit.builders import conversation, replayed, request, response, ring_of
 from tests.emit.processes import Processes
@@ -94,7 +98,7 @@ def live(worker: Worker, left: int) -> bool:
     finally:
         FATE.left = 1 << 60
         for output in worker.outputs:
-            getattr(output, "inner", output).link.close()
+            getattr(output, "inner", output).close()
     return True
 
 
@@ -104,6 +108,11 @@ MADE: Final = [
     *conversation(400)[300:],
 ]  # fmt: skip
 IDS: Final = sorted((message.kind, f"{message.id:016x}") for message in MADE)
+
+
+def behind(output: SpoolingOutput, head: int, *, connected: bool) -> bool:
+    """Put chunks on disk as soon as the window is full."""
+    return not output.spooling and not output.window.room
 
 
 def once(_message: tuple[str, str]) -> int:
@@ -117,10 +126,11 @@ def once(_message: tuple[str, str]) -> int:
         ({}, once),
         ({"compression": "gzip", "window_chunks": 2}, once),
         ({"where": "kind == 'response'"}, lambda message: message[0] == "response"),
+        ({"spool": True}, once),
         ({"transforms": (Suffix(b"!"),)}, once),
         ({"transforms": (Times(3),)}, lambda message: int(message[1], 16) % 3),
     ],
-    ids=["plain", "gzip", "filtered", "steps", "steps that add and remove"],
+    ids=["plain", "gzip", "filtered", "spool", "steps", "steps that add and remove"],
 )
 @settings(max_examples=30, deadline=None)
 @given(kills=st.lists(st.integers(0, 60), min_size=2, max_size=6))
@@ -137,8 +147,12 @@ def test_killed_at_every_store(one: Processes):
 
 def killed(one: Processes, changes: dict[str, Any], wanted: Any, kills: list[int]) -> None:
     """Kill workers after so many stores, let the last one end, and see what has become of all messages."""
-    with pytest.MonkeyPatch.context() as patch, far_side() as far:
+    with pytest.MonkeyPatch.context() as patch, far_side() as far, tempfile.TemporaryDirectory() as directory:
         patch.setattr(emit.kept, "os", Falling())
+        patch.setattr(emit.spool, "os", Falling())
+        if "spool" in changes:
+            changes = changes | {"spool": SpoolSpec(directory, 1 << 20)}
+            patch.setattr(SpoolingOutput, "behind", behind)
         output = to(far.address, chunk_records=7, kept=Kept.create(), **({"window_chunks": 4} | changes))
         counters = Page(worker_counters(1))
         ring = ring_of(MADE, 1 << 20)
@@ -156,5 +170,6 @@ def killed(one: Processes, changes: dict[str, Any], wanted: Any, kills: list[int
         assert set(found) == set(wants), "of what a step makes of one message some may be in a chunk, and come again"
     else:
         assert found == wants
-        assert counts["delivered"] == len(wants)
+        assert counts["delivered"] + counts["drained"] == len(wants)
+        assert counts["drained"] == counts["spooled"]
     assert counts["undelivered"] == counts["dropped"] == 0

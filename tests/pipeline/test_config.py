@@ -12,13 +12,13 @@ from pipeline.combinations import check_combinations
 from pipeline.config import Assemble, Config, Ring, Supervision, Workers
 from pipeline.inputs import INPUTS
 from pipeline.keys import Realm, Tunnel
-from pipeline.outputs import OUTPUTS
+from pipeline.outputs import OUTPUTS, Spool
 from pipeline.table import CombinationError
 from pipeline.template import default
 from tests.pipeline.sending import sending
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
-TABLES: list[type[BaseModel]] = [*INPUTS, Assemble, Workers, Ring, Supervision, *OUTPUTS]
+TABLES: list[type[BaseModel]] = [*INPUTS, Assemble, Workers, Ring, Supervision, Spool, *OUTPUTS]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)

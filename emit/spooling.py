@@ -1,0 +1,241 @@
+"""An output that has a disk to put chunks on, while the far side does not take them.
+
+In: sealed chunks.  Out: the same ones to the window, in their order.  Invariant: what is on disk comes before what is
+not; once there is something, every new chunk goes there, until all is delivered.  A message is `spooled` when the
+state says that its chunk is on disk, and counted again when it is delivered.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from capture.counters import Counters
+from capture.ring import Consumer
+from emit.kept import State
+from emit.records import OutputSpec
+from emit.sealing import EXACT, SealingOutput
+from emit.spool import FOREVER, Spool
+from emit.window import Chunk
+
+log = logging.getLogger(__name__)
+
+HEAD, TAIL, BOUNDARY = 17, 18, 19
+"""Where in a state's totals positions of the spool are: its ends, and behind what was there before this run."""
+QUIET_S: Final = 0.5
+"""A far side that acknowledges nothing for so long, with a full window, is behind."""
+REST_S: Final = 5.0
+"""So long after the disk has failed it is not tried again."""
+MOST_LATE: Final = 4
+"""So many chunks are taken while the disk has failed and something is on it."""
+assert max(EXACT.values()) < HEAD
+
+
+class SpoolingOutput(SealingOutput):
+    """Puts chunks on disk when the window is full and the far side is behind, and takes them from there."""
+
+    def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
+        super().__init__(spec, consumer, counters)
+        self.spool = None if spec.spool is None else Spool(spec.spool)
+        self.disk: deque[Chunk] = deque()  # read from the spool and not let go there
+        self.late: deque[Chunk] = deque()  # behind what is on disk, but in memory: the disk has failed
+        self.rests_until_s = 0.0
+        self.acked_s = 0.0  # when something was acknowledged, or there was nothing to be
+
+    def adopt(self) -> int:
+        if self.spool is not None:
+            self.spool.open(self.state.totals[TAIL], self.state.totals[HEAD])
+            if not self.spool.empty and self.state.chunks:
+                self.late.extend(self.state.chunks)
+            if not self.state.totals[TAIL]:
+                self.state.totals[BOUNDARY] = self.spool.tail
+                if not self.spool.empty:
+                    log.info("%s: sends what is left in the spool %s first", self.spec.name, self.spool.directory)
+        return super().adopt()
+
+    def inherit(self, state: State) -> None:
+        if not self.late:
+            super().inherit(state)
+
+    # -- which way
+
+    @property
+    def spooling(self) -> bool:
+        """Whether new chunks go to the disk."""
+        return self.spool is not None and not self.spool.empty
+
+    @property
+    def spoolable(self) -> bool:
+        """Whether the disk takes chunks."""
+        return self.spool is not None and self.spool.room and self.now_s >= self.rests_until_s
+
+    @property
+    def room(self) -> bool:
+        if self.late:
+            return len(self.late) < MOST_LATE or self.chunker.under_way
+        if self.spooling:
+            return self.spoolable or self.chunker.under_way  # a message that has begun could not be finished
+        return self.window.room
+
+    @property
+    def working(self) -> bool:
+        return super().working or self.spooling or bool(self.late)
+
+    @property
+    def first_kept(self) -> int | None:
+        firsts = [chunk.first for chunk in self.late]
+        window = super().first_kept
+        return min([*firsts, *([] if window is None else [window])], default=None)
+
+    def behind(self, head: int, *, connected: bool) -> bool:
+        """Whether the far side is to have what it takes from the disk from now on."""
+        if self.spool is None or self.spooling or self.window.room or not self.spoolable:
+            return False
+        return not connected or self.now_s >= self.acked_s + QUIET_S or head - self.safe > self.capacity // 4
+
+    # -- to the disk
+
+    def keep(self, chunk: Chunk, frame: bytes) -> None:
+        if not self.late and not self.spooling:
+            super().keep(chunk, frame)
+        elif self.late or self.now_s < self.rests_until_s or not self.to_disk([chunk]):
+            chunk.at = self.kept.put(frame)
+            self.late.append(chunk)
+        else:
+            chunk.frame = None
+
+    def spill(self) -> None:
+        """Put all that is in the window on the disk."""
+        chunks = list(self.window.chunks.values())
+        group = self.window.group
+        if not chunks or not self.to_disk(chunks):
+            return
+        for chunk in chunks:
+            chunk.frame = None
+        self.window.group = group
+        self.disk.extend(chunks)
+        assert self.spool is not None
+        self.spool.at = self.spool.tail
+        log.warning("%s: the receiver is behind: chunks go to the spool %s", self.spec.name, self.spool.directory)
+        self.forget([chunk for chunk in chunks if chunk.at])
+
+    def relieve(self) -> None:
+        """Put on the disk what it would not take before, if it does now."""
+        chunks = list(self.late)
+        if chunks and self.spoolable and self.to_disk(chunks):
+            self.late.clear()
+            self.forget(chunks)
+
+    def to_disk(self, chunks: list[Chunk]) -> bool:
+        """Append chunks, all or none."""
+        assert self.spool is not None
+        tail = self.spool.tail
+        try:
+            for chunk in chunks:
+                self.spool.put(chunk, self.frame(chunk))
+        except OSError as error:
+            self.spool.tail = tail
+            for chunk in chunks:
+                chunk.place = -1
+            self.rests_until_s = self.now_s + REST_S
+            self.count("spool_failed")
+            log.error("%s: spool %s: %s; going on without it", self.spec.name, self.spool.directory, error.strerror)
+            return False
+        for chunk in chunks:
+            chunk.first = FOREVER
+            self.tally.spooled += chunk.messages
+        return True
+
+    # -- from the disk
+
+    def refill(self) -> None:
+        """Give the window what is next, as far as it has room."""
+        while self.spool is not None and self.window.room:
+            lost_bytes = self.spool.lost_bytes
+            chunk = self.spool.next()
+            if self.spool.lost_bytes > lost_bytes:
+                self.count("spool_failed")
+                log.error(
+                    "%s: spool %s: %d bytes of chunks cannot be read, and are passed over",
+                    self.spec.name, self.spool.directory, self.spool.lost_bytes - lost_bytes,
+                )  # fmt: skip
+            if chunk is None:
+                break
+            self.put_back(chunk)
+            self.disk.append(chunk)
+        while self.late and self.window.room and (self.spool is None or self.spool.at >= self.spool.tail):
+            self.put_back(self.late.popleft())
+        over = self.window.group is not None and self.spooling and not self.chunker.under_way and not self.late
+        if over and self.spool is not None and self.spool.at >= self.spool.tail:  # the rest of it will not come
+            for gone in self.window.abandon():
+                gone.done = True
+            self.deliver([])
+
+    def put_back(self, chunk: Chunk) -> None:
+        """Add a chunk to the window; a message in parts whose rest is not there has none."""
+        if chunk.parts <= 1 or chunk.part == 0:
+            for gone in self.window.abandon():
+                gone.done = True
+        self.window.add(chunk, chunk.part, chunk.parts)
+
+    def frame(self, chunk: Chunk) -> bytes:
+        if chunk.frame is None and chunk.place >= 0 and self.spool is not None:
+            return self.spool.get(chunk)
+        return super().frame(chunk)
+
+    def held(self) -> list[Chunk]:
+        return [*(chunk for chunk in super().held() if chunk.place < 0), *self.late]
+
+    def commit(self) -> None:
+        if self.spool is not None:
+            self.state.totals[HEAD], self.state.totals[TAIL] = self.spool.head, self.spool.tail
+        super().commit()
+
+    def book(self, chunk: Chunk) -> None:
+        if chunk.place < 0:
+            super().book(chunk)
+        chunk.done = True
+
+    def deliver(self, chunks: list[Chunk]) -> None:
+        self.acked_s = self.now_s
+        position = None
+        while self.disk and (self.disk[0].done or self.disk[0] in chunks):
+            chunk = self.disk.popleft()
+            position = chunk.end
+            earlier = chunk.place < self.state.totals[BOUNDARY]
+            self.state.totals[EXACT["from_spool" if earlier else "drained"]] += chunk.messages
+        if position is not None and self.spool is not None:
+            self.spool.head = position
+        super().deliver(chunks)
+        if position is not None and self.spool is not None:
+            self.spool.release(position)
+            if self.spool.empty:
+                log.info("%s: all that was in the spool is delivered", self.spec.name)
+                self.commit()
+
+    def forget(self, chunks: Iterable[Chunk]) -> None:
+        super().forget([chunk for chunk in chunks if chunk.at])
+
+    def abandon(self) -> None:
+        if not self.spooling:
+            super().abandon()
+
+    def bequeath(self) -> None:
+        self.state.totals[BOUNDARY] = self.state.totals[TAIL]
+        super().bequeath()
+
+    def close(self) -> None:
+        if self.spool is None:
+            return
+        if self.spooling:
+            log.warning(
+                "%s: %d messages of this run are left in the spool %s, which has %d bytes: the next run sends them",
+                self.spec.name, self.left, self.spool.directory, self.spool.used_bytes,
+            )  # fmt: skip
+        self.spool.close()
+
+    @property
+    def left(self) -> int:
+        """How many messages of this run are on disk."""
+        spooled = self.counters[f"output{self.spec.index}_spooled"] + self.tally.spooled
+        return spooled - self.counters[f"output{self.spec.index}_drained"]

@@ -1,0 +1,162 @@
+"""A receiver that is away for long, and a disk for what it does not take: nothing is lost, nothing comes twice."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capture.counters import Counters
+from capture.records import KIND_MESSAGE
+from capture.ring import Consumer, Producer, Ring
+from emit.kept import Kept
+from emit.records import OUTCOMES, OutputSpec, worker_counters
+from emit.spool import Spool, SpoolSpec
+from emit.tcp import TcpOutput
+from tests.emit.builders import conversation, records_of, response, ring_of
+from tests.emit.processes import Child, Processes, free_port, wait_until
+from tests.emit.test_tcp import to
+
+
+def sums(*children: Child) -> dict[str, int]:
+    """Return what workers counted at their output, together; each message has one outcome."""
+    pages = [child.counters.as_dict() for child in children]
+    for page in pages:
+        assert page["messages_taken"] == sum(page[f"output0_{name}"] for name in OUTCOMES)
+    return {name.removeprefix("output0_"): sum(page[name] for page in pages) for name in pages[0]}
+
+
+def spooled(directory: Path, port: int, **changes: Any) -> OutputSpec:
+    """Make an output with a spool."""
+    changes = {"kept": Kept.create(), "window_chunks": 2, "chunk_records": 20, "retry_s": 0.5} | changes
+    return to(f"127.0.0.1:{port}", spool=SpoolSpec(str(directory), changes.pop("most", 1 << 24)), **changes)
+
+
+def test_a_run_that_nobody_takes_anything_of_leaves_it_to_the_next(processes: Processes, tmp_path: Path):
+    """Exit code 0, and counted as spooled; the next run sends it first, in order, and then its own."""
+    port = free_port()
+    made = [*conversation(1000), response(3000, bytes(300_000)), response(3001)]
+    worker = processes.worker(ring_of(made, 1 << 20), spooled(tmp_path, port))
+    assert worker.end() == 0
+    first = sums(worker)
+    assert (first["spooled"], first["delivered"], first["undelivered"]) == (1002, 0, 0)
+    assert any("1002 messages of this run are left in the spool" in each["text"] for each in worker.events("log"))
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    again = processes.worker(ring_of(conversation(10)), spooled(tmp_path, port))
+    assert again.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    second = sums(again)
+    assert second["from_spool"] == 1002
+    assert second["delivered"] + second["drained"] == 10
+    assert receiver.counters["messages"] == 1012
+    assert not list(tmp_path.rglob("*.chunks"))
+
+
+def test_a_receiver_that_comes_late_gets_everything_from_the_disk(processes: Processes, tmp_path: Path):
+    """Much more than a ring holds; the retry time does not matter; afterwards the disk is empty."""
+    port = free_port()
+    ring = Ring.create(64 * 1024)
+    producer = Producer(ring)
+    worker = processes.worker(ring, spooled(tmp_path, port))
+    for message in conversation(3000):
+        producer.put(KIND_MESSAGE, records_of(message)[0])
+    wait_until(lambda: worker.counters["output0_spooled"] > 1000, "messages on disk")
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    wait_until(lambda: worker.counters["output0_drained"] > 0, "the disk is read")
+    producer.close()
+    assert worker.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    counts = sums(worker)
+    assert counts["drained"] == counts["spooled"]
+    assert counts["delivered"] + counts["drained"] == receiver.counters["messages"] == 3000
+    assert not list(tmp_path.rglob("*.chunks"))
+
+
+def test_killed_with_chunks_on_disk(processes: Processes, tmp_path: Path):
+    """Again and again, while they go there and while they come from there: each message once."""
+    port = free_port()
+    made = conversation(6000)
+    ring, counters = ring_of(made, 16 << 20), Counters(worker_counters(1))
+    spec = spooled(tmp_path, port)
+    for few in (500, 2000):
+        worker = processes.worker(ring, spec, counters=counters)
+        wait_until(lambda few=few: counters["output0_spooled"] > few, "messages on disk")
+        worker.kill()
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    for few in (300, 1500):
+        worker = processes.worker(ring, spec, counters=counters)
+        wait_until(lambda few=few: receiver.counters["messages"] > few, "messages from disk")
+        worker.kill()
+    last = processes.worker(ring, spec, counters=counters)
+    assert last.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    counts = sums(last)
+    assert receiver.counters["messages"] == sink.counters["messages_taken"] == 6000
+    assert counts["delivered"] + counts["drained"] == 6000
+    assert counts["spooled"] == counts["drained"]
+    assert receiver.counters["gaps"] == 0
+
+
+def test_a_full_spool_leaves_it_to_the_policy(processes: Processes, tmp_path: Path):
+    """drop: what has no room is counted, the ring flows, and what is on disk is not given up."""
+    ring = Ring.create(64 * 1024)
+    producer = Producer(ring)
+    worker = processes.worker(ring, spooled(tmp_path, free_port(), most=200_000, policy="drop"))
+    for message in conversation(5000):
+        producer.put(KIND_MESSAGE, records_of(message)[0])
+    producer.close()
+    assert worker.end() == 1, "what was in the ring at the end has no place"
+    counts = sums(worker)
+    assert counts["spooled"] > 300
+    assert counts["dropped"] > 0
+    assert counts["spooled"] + counts["dropped"] + counts["undelivered"] == 5000
+    assert "messages were not delivered" in worker.events("failed")[0]["text"]
+
+
+def test_a_disk_that_fails_is_said_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """It goes on without, in memory, with the order kept; and tries again later."""
+    consumer, counters = Consumer(ring_of(conversation(2000))), Counters(worker_counters(1))
+    output = TcpOutput(spooled(tmp_path, free_port(), retry_s=1e9, flush_s=0.001), consumer, counters)
+    output.start(0.0)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    failing = [False] * 5 + [True]
+
+    def put(spool: Spool, chunk: Any, frame: bytes, real: Any = Spool.put) -> None:
+        if failing and failing.pop(0):
+            raise full
+        real(spool, chunk, frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Spool, "put", put)
+        for turn in range(20):
+            output.pump(consumer.head, turn / 10)
+            output.on_ready(turn / 10)
+        taken = output.cursor
+        assert taken < consumer.head
+        assert len(output.late) > 0
+        assert counters["output0_spool_failed"] == 1
+        assert "No space left on device; going on without it" in caplog.text
+        successor = TcpOutput(output.spec, consumer, counters)
+        output.close()
+        successor.start(0.0)
+        assert [chunk.name for chunk in successor.late] == [chunk.name for chunk in output.late]
+        assert successor.cursor <= taken
+        successor.finish()
+        for turn in range(3000):
+            successor.pump(consumer.head, 100 + turn / 10)
+            successor.on_ready(100 + turn / 10)
+            if successor.done(consumer.head):
+                break
+        assert successor.done(consumer.head)
+        successor.close()
+    assert successor.tally.spooled == 2000
+    assert successor.safe == consumer.head
