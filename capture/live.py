@@ -44,6 +44,9 @@ class LiveSource:
         self.merger = Merger(1, batch_frames, batch_bytes)
         self.merger.announce(0, 0)
         self.merger.gather(outlet.limit)
+        self.batches, self.dropped_frames, self.dropped_bytes = (  # by processes before this one
+            counters[name] for name in ("batches", "frames_dropped_ring", "bytes_dropped_ring")
+        )
         self.reading: dict[int, Tap] = {}  # by descriptor
         self.poller = select.poll()
         self.poller.register(stop.fd, select.POLLIN)
@@ -56,12 +59,13 @@ class LiveSource:
         """Give all interfaces back."""
         self.taps.close()
 
-    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, ready: Callable[[], None] = lambda: None, alive: Callable[[], None] = lambda: None) -> None:
         """Capture until the wish to stop, then take what the kernel has; `ready` is called once everything is open."""
         now_s = heard_s = time.monotonic()
         look_s = now_s
         told = False
         while not self.stop.wished:
+            alive()
             if now_s >= look_s:
                 self.look()
                 look_s = now_s + (HURRY_S if self.taps.pending else LOOK_S)
@@ -101,6 +105,7 @@ class LiveSource:
         if not meta:
             return 0
         count = len(meta) // META_BYTES
+        self.counters.add("frames_captured", count)  # before they are handed over: see `RingOutlet`
         self.average += (len(data) / count - self.average) / 4
         merger = self.merger
         merger.push(data, meta, tap.link, 1000)
@@ -110,11 +115,11 @@ class LiveSource:
                 self.outlet.put(merger)
             if not full:
                 break
-        self.counters.add("frames_captured", count)
         self.counters.add("bytes_captured", len(data))
-        self.counters.set("batches", self.outlet.records)
-        self.counters.set("frames_dropped_ring", self.outlet.dropped_frames + merger.dropped_frames)
-        self.counters.set("bytes_dropped_ring", self.outlet.dropped_bytes + merger.dropped_bytes)
+        self.counters.set("batches", self.batches + self.outlet.records)
+        dropped_frames, dropped_bytes = self.dropped_frames + merger.dropped_frames, merger.dropped_bytes
+        self.counters.set("frames_dropped_ring", dropped_frames + self.outlet.dropped_frames)
+        self.counters.set("bytes_dropped_ring", self.dropped_bytes + dropped_bytes + self.outlet.dropped_bytes)
         seconds, fraction = META_TIME.unpack_from(meta, len(meta) - META_BYTES)
         return int(seconds) * 1_000_000_000 + int(fraction) * 1000
 

@@ -6,13 +6,16 @@ written.
 """
 
 import signal
+import time
 from dataclasses import dataclass, field
 
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
+from capture.errors import MirrorError
 from capture.lanes import Lanes
 from capture.live import LiveSource
 from capture.outlets import LanesOutlet, Outlet, RingOutlet
+from capture.records import SHOWN_COUNTERS
 from capture.ring import Producer, Ring
 from capture.route import Route
 from capture.sources import BATCH_BYTES, BATCH_FRAMES, FrameSource
@@ -40,6 +43,7 @@ class CaptureSpec:
     route: Route | None = None
     live: LivePlan | None = None
     attempt: int = 0  # how many processes have died at this work
+    shown: Counters = field(default_factory=lambda: Counters(SHOWN_COUNTERS), repr=False)  # what a dead one leaves
 
 
 def main(spec: CaptureSpec) -> None:
@@ -60,18 +64,39 @@ def _capture(spec: CaptureSpec) -> None:
 
 def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
     outlet = _outlet(spec)
+    if isinstance(outlet, RingOutlet) and spec.attempt:
+        read, dropped = spec.counters["frames_captured"], spec.counters["frames_dropped_ring"]
+        spec.counters.set("frames_lost", max(read - dropped - outlet.frames, 0))
     source = LiveSource(plan, outlet, spec.counters, stop, spec.batch_frames, spec.batch_bytes)
     try:
         source.open()
-        source.run(lambda: spec.events.tell("ready"))
-    finally:
-        outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
-        source.close()
+        if spec.attempt:
+            spec.counters.add("blind_ms", max(now_ms() - spec.shown["alive_ms"], 0))
+        source.run(lambda: spec.events.tell("ready"), lambda: _live_on(spec))
+    except MirrorError:
+        _end(outlet, source)
+        raise
+    _end(outlet, source)
+
+
+def now_ms() -> int:
+    """Return the time by CLOCK_MONOTONIC."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def _live_on(spec: CaptureSpec) -> None:
+    spec.events.beat()
+    spec.shown.set("alive_ms", now_ms())
+
+
+def _end(outlet: Outlet, source: LiveSource) -> None:
+    outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
+    source.close()
 
 
 def _outlet(spec: CaptureSpec) -> Outlet:
     if spec.route is None:
-        return RingOutlet(spec.rings[0])
+        return RingOutlet(spec.rings[0], spec.shown)
     return LanesOutlet(spec.route, spec.rings, spec.batch_frames, spec.batch_bytes)
 
 

@@ -66,5 +66,11 @@ CAPTURE_COUNTERS: Final = (
     "interfaces_now",  # open interfaces, a level
     "order_now",  # number of the newest order that is wholly in force
     "cpu_ms",  # of the capture process, live only
+    "frames_lost",  # live only: a process that was killed had read them and not handed them over
+    "blind_ms",  # live only: between the death of a process and the next one's first look
 )
 """The counters of a capture process, in the order of its page."""
+
+SHOWN_COUNTERS: Final = ("now", "position_0", "frames_0", "position_1", "frames_1", "alive_ms")
+"""What a live capture leaves to its successor: which pair holds, how many frames are in the ring up to a position, and
+when it last lived, by CLOCK_MONOTONIC."""

@@ -34,7 +34,8 @@ LOSSES: Final = {
     "skipped_over_limit": "bytes skipped over max_message",
     "skipped_long_header": "bytes skipped over max_header",
     "skipped_evicted": "bytes that there was no memory for",
-    "frames_lost": "frames that a killed process was working on",
+    "frames_lost": "frames that a killed process was dealing with",
+    "blind_ms": "milliseconds in which nobody captured, as a process was started again",
     "skipped_lost": "bytes that a killed process held",
     "recordings_cut": "files of messages that are cut",
     "recording_bytes_lost": "bytes of files of messages that cannot be read",
@@ -214,12 +215,15 @@ def _wire(capture: Counts) -> list[Equation]:
 
 
 def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
-    dropped = {"dropped at the ring": capture.get("frames_dropped_ring", 0)}
+    dropped = {
+        "dropped at the ring": capture.get("frames_dropped_ring", 0),
+        "lost with a capture process": capture.get("frames_lost", 0),
+    }
     taken = {
         "decoded": assemble.get("frames_decoded", 0),
         "joined into datagrams": assemble.get("frames_joined", 0),
         "held: fragments": assemble.get("fragments_held", 0),
-        "lost with a process": assemble.get("frames_lost", 0),
+        "lost with an assembler": assemble.get("frames_lost", 0),
     }
     packets = capture["frames_captured"] + assemble.get("packets_aggregated", 0)
     return [Equation("frames captured", packets, dropped | taken | _group(assemble, "refused_"))]

@@ -364,6 +364,8 @@ def _capture(
     return Stage(
         name, capture.process.main, spec, events, counters, writes=rings, source=True,
         assembled=None if route is None else route.page,
+        # What a dead one has read of a file would be read twice; lanes listen together, or not at all.
+        again=spec.live is not None and len(rings) == 1 and not spec.live.turns.pages,
     )  # fmt: skip
 
 
@@ -400,4 +402,4 @@ def _reader(source: FileInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
         paths=expand(source.path), selection=selection(source),
         stdin=StandardInput() if "-" in source.path else None,
     )  # fmt: skip
-    return Stage("reader", emit.reader.main, spec, events, counters, writes=outputs, source=True)
+    return Stage("reader", emit.reader.main, spec, events, counters, writes=outputs, source=True, again=False)

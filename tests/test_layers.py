@@ -62,6 +62,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.orders": "shared memory, and how it travels to a child",
     "capture.privileges": "users and capabilities of this process",
     "capture.pcapfile": "reads a file by descriptor",
+    "capture.process": "has the clock for how long nobody captured",
     "capture.readers": "memory files for libpcap, positions in files",
     "capture.ring": "shared memory and eventfds, and how they travel to a child",
     "capture.sources": "finds files, hands them to libpcap",

@@ -1,9 +1,11 @@
 """Live runs in network namespaces: what servers and clients said to each other comes out, and nothing else does."""
 
 import json
+import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -12,12 +14,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.integration.jobs import COMMAND, LIMIT_S, errors, finished, start, wait_until
+from tests.integration.jobs import COMMAND, LIMIT_S, errors, finished, processes_under, start, wait_until
 from tests.integration.mirrors import PORT, fetch, mirroring, serving, until
 from tests.namespace import Namespace, needs_root, pair
 
 pytestmark = needs_root
 
+WORKS = "capture works again"
 PORTS = f"ports = [{PORT}]"
 VETH = 'interfaces = ["{}"]\n' + PORTS
 ADDRESSES = ("10.9.0.1/24", "10.9.0.2/24")
@@ -45,6 +48,33 @@ def test_everything_said_comes_out_once_and_the_ledger_closes(tmp_path):
         assert mirror.ledger["loss"] == {}
         wire = next(each for each in mirror.ledger["equations"] if each["name"] == "frames on the wire")
         assert wire["left"] == mirror.counted("capture", "frames_captured") > 100
+
+
+def test_a_capture_that_is_killed_is_followed_by_another_that_takes_up_the_interfaces(tmp_path):
+    """Each time: traffic that comes later is seen, the sums close, and the time without a capture is said."""
+    with pair(*ADDRESSES) as (client, server), serving(server):
+        with mirroring(tmp_path, veth(server), where=server) as mirror:
+            for at in range(3):
+                fetch(client, server.address, targets(20, f"before{at}"))
+                (pid,) = [each for each in processes_under(mirror.job.pid) if comm(each) == "capture"]
+                os.kill(pid, signal.SIGKILL)
+                until(mirror, lambda at=at: sum(WORKS in line for line in mirror.said) > at, WORKS)
+                fetch(client, server.address, targets(20, f"after{at}"))
+                until(mirror, lambda at=at: f"/after{at}/19" in mirror.requests(), "what came after")
+            assert mirror.stop() == 3, "the loss shows under --strict"
+        assert set(mirror.requests()) >= {each for at in range(3) for each in targets(20, f"after{at}")}
+        assert len(set(mirror.requests())) == len(mirror.requests())
+        assert mirror.ledger["closed"]
+        assert mirror.ledger["restarts"] == {"capture": 3}
+        assert 0 < mirror.counted("capture", "blind_ms") < 3 * 1500
+
+
+def comm(pid: int) -> str:
+    """The name of a process; empty if it has gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
