@@ -41,6 +41,8 @@ OUTPUT_COUNTERS: Final = (
     "spooled",  # messages put on disk, as the far side did not take them
     "drained",  # of those, delivered later on
     "from_spool",  # messages delivered that an earlier run, or earlier workers, had left on disk
+    "spool_refused",  # of those put on disk, given up: the receiver takes others, and never these
+    "dead_letters",  # messages given up like that, from disk or not
     "spool_failed",  # times that the disk would not take a chunk
     "responses",  # original responses at an output that sends requests only
     "poisoned",  # messages left out, as workers died of them

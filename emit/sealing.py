@@ -24,7 +24,8 @@ TAGS: Final = {REQUEST: REQUEST_TAG, RESPONSE: RESPONSE_TAG, REPLAYED: REPLAYED_
 """By kind, in the order in which chunks leave: what answers a request comes after it."""
 ADDED: Final = len(OUTCOMES)
 """Where in a state's totals messages are that steps have added; the outcomes come before, in their order."""
-EXACT: Final = {name: ADDED + 1 + at for at, name in enumerate(("delivered_bytes", "chunks", "drained", "from_spool"))}
+EXACT_NAMES: Final = ("delivered_bytes", "chunks", "drained", "from_spool", "spool_refused")
+EXACT: Final = {name: ADDED + 1 + at for at, name in enumerate(EXACT_NAMES)}
 """Counters whose value is in a state's totals, beside those that are booked."""
 
 
@@ -121,7 +122,7 @@ class SealingOutput(Output):
         state.page = self.page
         state.chunks = self.held()
         if self.opened_chunks:
-            known = ["delivered", "spooled"]  # the outcomes of others lie beyond the mark
+            known = ["delivered", "spooled"]  # outcomes of others may lie beyond the mark
         else:
             self.note_outcomes()
             known = [*OUTCOMES, "added"]
@@ -150,6 +151,12 @@ class SealingOutput(Output):
     def book(self, chunk: Chunk) -> None:
         """Note that a chunk's messages are delivered."""
         self.tally.delivered += chunk.messages
+
+    def bury(self, chunks: list[Chunk]) -> None:
+        """Give up chunks that the window holds."""
+        self.window.discard(chunks)
+        self.tally.undelivered += sum(chunk.messages for chunk in chunks if chunk.place < 0)
+        self.forget(chunks)
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Keep chunks no longer that the window does not hold any more."""

@@ -239,6 +239,18 @@ class Spool:
             self.read_from = number
         return os.pread(self.reading, size, at)
 
+    def bury(self, lines: bytes) -> Path:
+        """Append lines to the file of what no receiver takes; return its path."""
+        path = self.directory / "dead-letters.jsonl"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            left = memoryview(lines)
+            while left:
+                left = left[os.write(fd, left) :]
+        finally:
+            os.close(fd)
+        return path
+
     def release(self, position: int) -> None:
         """Let go of what is before a position."""
         self.head = position

@@ -12,6 +12,7 @@ from typing import Final
 
 from capture.counters import Counters
 from capture.ring import Consumer
+from emit.deadletters import lines
 from emit.kept import State
 from emit.records import OutputSpec
 from emit.sealing import EXACT, SealingOutput
@@ -198,20 +199,53 @@ class SpoolingOutput(SealingOutput):
 
     def deliver(self, chunks: list[Chunk]) -> None:
         self.acked_s = self.now_s
+        position = self.let_go_of(chunks)
+        super().deliver(chunks)
+        self.released(position)
+
+    def let_go_of(self, chunks: list[Chunk]) -> int | None:
+        """Return up to where the disk is not needed any more, once these are done with; None: nothing new."""
         position = None
         while self.disk and (self.disk[0].done or self.disk[0] in chunks):
             chunk = self.disk.popleft()
             position = chunk.end
-            earlier = chunk.place < self.state.totals[BOUNDARY]
-            self.state.totals[EXACT["from_spool" if earlier else "drained"]] += chunk.messages
+            if chunk.place >= self.state.totals[BOUNDARY]:
+                name = "spool_refused" if chunk.buried else "drained"
+                self.state.totals[EXACT[name]] += chunk.messages
+            elif not chunk.buried:
+                self.state.totals[EXACT["from_spool"]] += chunk.messages
         if position is not None and self.spool is not None:
             self.spool.head = position
-        super().deliver(chunks)
+        return position
+
+    def released(self, position: int | None) -> None:
+        """Give back room on the disk, after the state says so."""
         if position is not None and self.spool is not None:
             self.spool.release(position)
             if self.spool.empty:
                 log.info("%s: all that was in the spool is delivered", self.spec.name)
                 self.commit()
+
+    def bury(self, chunks: list[Chunk]) -> None:
+        messages = sum(chunk.messages for chunk in chunks)
+        where = ""
+        if self.spool is not None:
+            try:
+                where = f": they are in {self.spool.bury(lines([self.frame(chunk) for chunk in chunks]))}"
+            except OSError as error:
+                where = f", and could not be kept: {str(error.strerror).lower()}"
+        log.error(
+            "%s: %d messages are given up, as the receiver took others %d times and never these%s",
+            self.spec.name, messages, chunks[0].tries, where,
+        )  # fmt: skip
+        for chunk in chunks:
+            chunk.done = chunk.buried = True
+        position = self.let_go_of(chunks)
+        super().bury(chunks)
+        self.count("dead_letters", messages)
+        for name, at in EXACT.items():
+            self.counters.set(f"output{self.spec.index}_{name}", self.state.totals[at])
+        self.released(position)
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
         super().forget([chunk for chunk in chunks if chunk.at])

@@ -30,6 +30,8 @@ GATHER_S: Final = 0.002
 
 So a quiet connection delivers at once, and a busy one, or a slow receiver, gets full chunks.
 """
+MOST_TRIES: Final = 5
+"""So often is a chunk sent in vain on connections on which others are acknowledged."""
 LAST_S: Final = 2.0
 """At the end of a run with a spool: so long without an acknowledgement, and the rest stays on disk."""
 
@@ -41,6 +43,7 @@ class TcpOutput(SpoolingOutput):
         super().__init__(spec, consumer, counters)
         assert spec.address is not None
         self.link = Link(spec.address)
+        self.heard = False  # whether something was acknowledged on this connection
         self.sending: Chunk | None = None
         self.acks = AckReader()
         self.retry_at_s = 0.0
@@ -70,7 +73,7 @@ class TcpOutput(SpoolingOutput):
         """Whether the rest is for the next run: it is on disk, or can be, and nobody takes it."""
         if self.spool is None or not self.final or self.cursor < self.head or self.opened_chunks or self.late:
             return False
-        gone = self.failures > 0 and self.link.stage is not Stage.OPEN
+        gone = self.failures > 1 and self.link.stage is not Stage.OPEN
         return gone or self.now_s >= self.acked_s + LAST_S
 
     def descriptors(self) -> dict[int, int]:
@@ -181,6 +184,7 @@ class TcpOutput(SpoolingOutput):
             return
         if delivered := [chunk for name in names for chunk in self.window.acknowledge(name)]:
             self.deliver(delivered)
+            self.heard = True
         if names:
             self.failures = 0
             self.trouble_s = self.silent_s = None
@@ -203,11 +207,21 @@ class TcpOutput(SpoolingOutput):
         if self.link.lost is None:
             return
         self.trouble, self.link.lost = self.link.lost, None
+        self.blame()
         if self.failures == 0:
             log.warning("%s: %s", self.spec.name, self.trouble)
         backoff_s = min(BACKOFF_FIRST_S * 2**self.failures, BACKOFF_MOST_S)
         self.retry_at_s = self.now_s + backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
         self.failures = min(self.failures + 1, 16)
+
+    def blame(self) -> None:
+        """Find the chunk that the connection has ended on; one that is always the one, where others are taken, goes."""
+        chunks = self.window.suspect()
+        if chunks and self.heard:
+            chunks[0].tries += 1
+            if chunks[0].tries >= MOST_TRIES:
+                self.bury(chunks)
+        self.heard = False
 
     def check_timers(self) -> None:
         """End what has taken too long, try again what is due, and give up when it is time."""

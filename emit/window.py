@@ -37,6 +37,9 @@ class Chunk:
     place: int = -1  # where it is on disk,
     end: int = 0  # up to here; -1: nowhere
     done: bool = False  # delivered
+    buried: bool = False  # or given up
+    begun: int = 0  # the how manieth to be sent on the present connection, at least in part; 0: not yet
+    suspected: int = 0  # how many connections have ended on it
     group: Group | None = None
     acked: bool = False
     flying: bool = False  # counted as on its way, on the present connection
@@ -64,6 +67,7 @@ class Window:
         self.queue: deque[Chunk] = deque()  # to be sent on this connection
         self.slots = 0  # unacknowledged; the parts of a message count as one
         self.flying = 0  # of them begun on this connection
+        self.begun = 0  # chunks begun on this connection
         self.bytes = 0  # of unacknowledged frames
         self.group: Group | None = None  # the message in parts that is being added
 
@@ -120,13 +124,14 @@ class Window:
 
     def rewind(self) -> int:
         """Make everything ready to be sent on a new connection; return how many chunks that repeats."""
-        self.queue = deque(self.chunks.values())
+        self.queue = deque(sorted(self.chunks.values(), key=_deferred))
         for chunk in self.queue:
             if chunk.acked:
                 chunk.acked = False
                 self.account(chunk, 1)
             chunk.sent = chunk.flying = False
-        self.flying = 0
+            chunk.begun = 0
+        self.flying = self.begun = 0
         return sum(chunk.tried for chunk in self.queue)
 
     @property
@@ -134,7 +139,10 @@ class Window:
         """Whether there is a chunk to be sent now; no more are on their way than the window is wide."""
         while self.queue and (self.queue[0].name not in self.chunks or self.queue[0].acked):
             self.queue.popleft()
-        return bool(self.queue) and (not self.queue[0].leads or self.flying < self.most_chunks)
+        if not self.queue:
+            return False
+        first = self.queue[0]
+        return not first.leads or self.flying < (1 if _deferred(first) else self.most_chunks)
 
     def next(self) -> Chunk | None:
         """Take the chunk to send next."""
@@ -142,10 +150,35 @@ class Window:
             return None
         chunk = self.queue.popleft()
         chunk.tried = True
+        self.begun += 1
+        chunk.begun = self.begun
         if chunk.leads:
             chunk.flying = True
             self.flying += 1
         return chunk
+
+    def suspect(self) -> list[Chunk]:
+        """Return the chunk that the connection has ended on, the oldest unanswered, with all parts of its message.
+
+        From the second time on it is sent behind the others and when these are answered, so as not to hold them up.
+        """
+        begun = [chunk for chunk in self.chunks.values() if chunk.begun and not chunk.acked]
+        if not begun:
+            return []
+        chunk = min(begun, key=lambda each: each.begun)
+        if chunk.group is not None and not chunk.group.whole:
+            return []
+        chunks = [chunk] if chunk.group is None else chunk.group.chunks
+        for each in chunks:
+            each.suspected += 1
+        return chunks
+
+    def discard(self, chunks: list[Chunk]) -> None:
+        """Forget chunks."""
+        for chunk in chunks:
+            del self.chunks[chunk.name]
+            if not chunk.acked:
+                self.account(chunk, -1)
 
     def was_sent(self, chunk: Chunk, now_s: float) -> None:
         """Note that a chunk has been handed over wholly."""
@@ -179,3 +212,7 @@ class Window:
         self.slots = self.bytes = self.flying = 0
         self.group = None
         return messages
+
+
+def _deferred(chunk: Chunk) -> bool:
+    return chunk.suspected > 1

@@ -263,7 +263,9 @@ def _messages(tally: Tally) -> list[Equation]:
             right = {place: each.output(at, place) for place in OUTCOMES}
             drained = each.output(at, "drained")  # put on disk first, and delivered from there
             right["delivered"] += drained
-            right["spooled"] -= drained
+            refused = each.output(at, "spool_refused")
+            right["undelivered"] += refused
+            right["spooled"] -= drained + refused
             for place in ("responses", "spooled", "poisoned"):  # rare: most outputs have no such place
                 if not right[place]:
                     del right[place]
@@ -293,6 +295,8 @@ def _losses(tally: Tally) -> dict[str, int]:
         for at, label in enumerate(each.outputs):
             for place in OUTPUT_LOSSES:
                 count = each.output(at, place)
+                if place == "undelivered":
+                    count += each.output(at, "spool_refused")
                 if count:
                     losses[f"messages {place} at output {at}: {label}{when}"] = count
             for name, words in UNREAD.items():

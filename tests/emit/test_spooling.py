@@ -1,21 +1,26 @@
 """A receiver that is away for long, and a disk for what it does not take: nothing is lost, nothing comes twice."""
 
 import errno
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
+from assemble.message import read_message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
+from emit.jsonlines import read_line
 from emit.kept import Kept
 from emit.records import OUTCOMES, OutputSpec, worker_counters
 from emit.spool import Spool, SpoolSpec
 from emit.tcp import TcpOutput
-from tests.emit.builders import conversation, records_of, response, ring_of
+from tests.emit.builders import conversation, on_the_wire, records_of, request, response, ring_of
 from tests.emit.processes import Child, Processes, free_port, wait_until
-from tests.emit.test_tcp import to
+from tests.emit.test_tcp import FarSide, to
 
 
 def sums(*children: Child) -> dict[str, int]:
@@ -160,3 +165,63 @@ def test_a_disk_that_fails_is_said_and_counted(tmp_path: Path, caplog: pytest.Lo
         successor.close()
     assert successor.tally.spooled == 2000
     assert successor.safe == consumer.head
+
+
+class Picky(FarSide):
+    """Hangs up on every chunk that holds a request for this."""
+
+    def serve(self, connection: socket.socket) -> None:
+        connection.settimeout(0.05)
+        unpacker = msgpack.Unpacker(max_buffer_size=1 << 26)
+        while not self.closing.is_set():
+            try:
+                data = connection.recv(1 << 16)
+            except TimeoutError:
+                continue
+            if not data:
+                return
+            unpacker.feed(data)
+            for frame in unpacker:
+                if b"/item/7x" in frame[1]:
+                    return
+                self.chunks.append(frame)
+                connection.sendall(msgpack.packb({"ack": frame[2]["chunk"]}))
+
+
+@pytest.mark.parametrize("spool", [True, False])
+def test_a_chunk_that_no_connection_survives_does_not_hold_up_the_rest(
+    processes: Processes, tmp_path: Path, spool: bool
+):
+    """After five times, with others taken, it is put aside and counted; where there is a spool, in a file."""
+    far = Picky()
+    try:
+        port = int(far.address.rpartition(":")[2])
+        spec = spooled(tmp_path, port, chunk_records=1, flush_s=0.001)
+        if not spool:
+            spec = replace(spec, spool=None)
+        ring = Ring.create(1 << 20)
+        producer = Producer(ring)
+        worker = processes.worker(ring, spec)
+        sent = 0
+
+        def feed() -> bool:
+            nonlocal sent
+            target = "/item/7x" if sent == 30 else "/other"
+            sent += producer.try_put(KIND_MESSAGE, records_of(request(sent, target=target))[0])
+            return worker.counters["output0_dead_letters"] > 0 and sent > 40
+
+        wait_until(feed, "it is given up")
+        producer.close()
+        assert worker.end() == 0
+        counts = sums(worker)
+        assert len(far.chunks) == len({frame[2]["chunk"] for frame in far.chunks}) == sent - 1
+    finally:
+        far.close()
+    assert counts["dead_letters"] == counts["undelivered"] + counts["spool_refused"] == 1
+    assert counts["delivered"] + counts["drained"] == sent - 1
+    assert counts["spooled"] == counts["drained"] + counts["spool_refused"]
+    written = tmp_path / "worker-0" / "dead-letters.jsonl"
+    assert written.exists() == spool
+    if spool:
+        assert read_message(read_line(written.read_bytes())) == on_the_wire(request(30, target="/item/7x"))
+        assert written.stat().st_mode & 0o777 == 0o600

@@ -129,3 +129,33 @@ def test_no_more_are_on_their_way_than_the_window_is_wide():
     assert send_all(window) == [b"2"]
     assert window.rewind() == 2
     assert send_all(window) == [b"0", b"2"]
+
+
+def test_what_connections_end_on_is_sent_alone_and_last():
+    """It holds nothing up, and what is acknowledged before it shows that the receiver is well."""
+    window = Window(10, 1000)
+    for number in range(3):
+        window.add(chunk(number), 0, 0)
+    for _ in range(2):
+        assert send_all(window) == [b"0", b"1", b"2"]
+        assert [each.name for each in window.suspect()] == [b"0"]
+        window.rewind()
+    assert send_all(window) == [b"1", b"2"]
+    window.acknowledge(b"1")
+    assert not window.sendable
+    window.acknowledge(b"2")
+    assert send_all(window) == [b"0"]
+    window.discard(window.suspect())
+    assert (window.slots, window.bytes, window.flying) == (0, 0, 0)
+
+
+def test_a_message_in_parts_is_suspected_as_a_whole_and_only_when_it_is_whole():
+    """Its parts go together."""
+    window = Window(10, 1000)
+    window.add(chunk(0), 0, 2)
+    send_all(window)
+    assert window.suspect() == []
+    window.add(chunk(1), 1, 2)
+    window.rewind()
+    send_all(window)
+    assert [each.name for each in window.suspect()] == [b"0", b"1"]
