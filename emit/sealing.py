@@ -104,7 +104,7 @@ class SealingOutput(Output):
     def recall(self) -> bool:
         """Take over what is known and not booked; false if the totals do not go with our counters."""
         if self.state.page not in (0, self.page):
-            self.state.totals = [0] * len(self.state.totals)
+            self.state.totals[: ADDED + 1 + len(EXACT)] = [0] * (ADDED + 1 + len(EXACT))
             return False
         for at, name in enumerate((*OUTCOMES, "added")):
             booked = self.counters[f"output{self.spec.index}_{name}"]

@@ -27,12 +27,24 @@ def check_combinations(config: Config) -> None:
     else:
         _check_frame_ring(config)
     _check_writers(config)
+    _check_spools(config)
     _check_formats(config)
     _check_replay(config)
     _check_answers(config)
     for at, output in enumerate(config.output):
         check_rules(f"output.{at}", output.rewrite, output.mask)
     _check_sifting(config)
+
+
+def _check_spools(config: Config) -> None:
+    seen: dict[Path, int] = {}
+    for at, output in enumerate(config.output):
+        if isinstance(output, TcpOutput) and output.spool is not None:
+            path = Path(output.spool.path).resolve()
+            if path in seen:
+                advice = f"output.{seen[path]}.spool.path is the same: give each its own"
+                raise CombinationError(f"output.{at}.spool.path", output.spool.path, advice)
+            seen[path] = at
 
 
 def _check_replay(config: Config) -> None:

@@ -259,10 +259,15 @@ def _kept(output: OutputSpec, before: list[OutputSpec]) -> Kept | None:
     if output.type != "tcp":
         return None
     for at, each in enumerate(before):
-        if each.kept is not None and (each.address, each.tag) == (output.address, output.tag):
+        same = (each.address, each.tag, _path(each)) == (output.address, output.tag, _path(output))
+        if each.kept is not None and same:
             before[at] = replace(each, kept=None)
             return each.kept
     return Kept.create()
+
+
+def _path(output: OutputSpec) -> str | None:
+    return None if output.spool is None else output.spool.path
 
 
 def wanted(output: Output) -> str | None:

@@ -26,6 +26,11 @@ HOW = "it says how, not how many"
             for path, advice in (("o", "always be the same"), ("%Y%m%d-%H%M", "a multiple of 60 s"))
         ],
         (PCAP + '[[output]]\ntype = "file"\npath = "100%.rec"\n', "output.0.path", 'write "%%" for a percent sign'),
+        (
+            PCAP + '[[output]]\ntype = "tcp"\naddress = "h:1"\nspool = { path = "s" }\n' * 2,
+            "output.1.spool.path",
+            "output.0.spool.path is the same: give each its own",
+        ),
         (PCAP + '[[output]]\ntype = "stdout"\n' * 2, "output.1.type", "output.0.type is the same"),
         (
             TCP + '[[output]]\ntype = "tcp"\naddress = "127.0.0.1:24224"\n',
