@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
+import emit.worker
 from assemble.message import read_message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
@@ -225,3 +226,26 @@ def test_a_chunk_that_no_connection_survives_does_not_hold_up_the_rest(
     if spool:
         assert read_message(read_line(written.read_bytes())) == on_the_wire(request(30, target="/item/7x"))
         assert written.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_successor_in_another_configuration_sends_what_is_on_disk(processes: Processes, tmp_path: Path):
+    """A reload while nobody listens: each worker's sums close, and every message comes once."""
+    port = free_port()
+    ring = ring_of(conversation(2000), 8 << 20)
+    spec = spooled(tmp_path, port)
+    old = processes.worker_spec(ring, spec)
+    first = processes.start(emit.worker.main, old)
+    wait_until(lambda: first.counters["output0_spooled"] > 100, "messages on disk")
+    old.leave.raise_()
+    assert first.end() == 0
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    second = processes.worker(ring, spec)
+    assert second.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    counts, before = sums(second), sums(first)
+    assert counts["from_spool"] == before["spooled"]
+    assert counts["delivered"] + counts["drained"] + counts["from_spool"] + before["delivered"] == 2000
+    assert receiver.counters["messages"] == 2000
