@@ -1,7 +1,7 @@
 """The file output: JSON Lines appended to one path, or to several in turn, by any number of workers at once.
 
-In: records of a message ring.  Out: files, created with mode 0600, never truncated.  Invariant: a file holds
-whole lines.  Several workers append under flock(2), held for a buffer at a time, or for as long as one line takes
+In: records of a message ring.  Out: files, created with mode 0600; nothing is cut off that was there before.
+Invariant: a file holds whole lines, and each message once, also where workers were killed (emit/notes.py).  Several workers append under flock(2), held for a buffer at a time, or for as long as one line takes
 whose message is too large to be in the ring as a whole; one file at the path that was asked for is worth that. A
 message counts as delivered when the kernel has it: it survives our death, not the machine's.
 """
@@ -17,6 +17,7 @@ from typing import Final
 from capture.counters import Counters
 from capture.ring import Consumer
 from emit.lineout import BLOCK_BYTES, LineOutput
+from emit.notes import Note, Noted
 from emit.records import OutputSpec
 from emit.rotation import ALWAYS, Names
 from emit.tail import Tail
@@ -59,6 +60,11 @@ class FileOutput(LineOutput):
         self.names = Names(spec.path, spec.rotate_every_s)
         self.targets: dict[int, Target] = {}  # by the time of their names, the latest used last
         self.target = Target(spec.path, 0, 0, -1, False)
+        self.noted_line = False  # a line is under way, and the note says where it begins
+        noted = None if spec.notes is None else spec.notes.mine.get()
+        if noted is not None and noted.position >= self.cursor:
+            self.go_on(noted.position, noted.outcomes)
+            self.began = self.kept = self.cursor
         if spec.rotate_bytes is not None:
             self.block_bytes = min(BLOCK_BYTES, max(spec.rotate_bytes // BUFFERS_PER_FILE, 1))
 
@@ -152,6 +158,8 @@ class FileOutput(LineOutput):
 
     def write(self) -> bool:
         view = memoryview(self.block())
+        if self.written == 0:
+            self.note_beginning()
         while self.written < len(view):
             count = os.write(self.fd, view[self.written :])
             self.written += count
@@ -181,6 +189,9 @@ class FileOutput(LineOutput):
             except OSError as error:
                 log.warning("%s cannot be locked: %s", self.target.path, error.strerror)
             self.locked = True
+            if not self.resolve():
+                self.unlock()
+                return False
             if self.full():
                 self.unlock()
                 self.advance()
@@ -197,6 +208,69 @@ class FileOutput(LineOutput):
         if self.locked:
             fcntl.flock(self.fd, fcntl.LOCK_UN)
             self.locked = False
+
+    # -- what is noted for a successor
+
+    def note_beginning(self) -> None:
+        """Note that what is written from now on is not to stay, until it is noted how far that brings us."""
+        if self.regular and self.spec.notes is not None and not self.noted_line:
+            self.put_note(self.kept, self.before, True)
+
+    def note(self, position: int) -> None:
+        if self.regular and self.spec.notes is not None and self.locked:
+            self.noted_line = self.line_bytes > 0
+            self.put_note(position, self.known(), self.noted_line)
+
+    def put_note(self, position: int, outcomes: dict[str, int], writing: bool) -> None:
+        """Note which length of the file belongs to a position."""
+        assert self.spec.notes is not None
+        about, target = os.fstat(self.fd), self.target
+        place = (target.begin_ns, target.number, about.st_dev, about.st_ino, about.st_size - self.line_bytes)
+        self.spec.notes.mine.put(Noted(*place, position, outcomes, writing))
+
+    def resolve(self) -> bool:
+        """Cut off what workers were killed in writing, as we hold the lock; False if ours has to wait for another."""
+        if not self.regular or self.spec.notes is None:
+            return True
+        for note in self.spec.notes.others:
+            self.cut_off(note, self.fd)
+        if self.cut_off(self.spec.notes.mine, self.fd):
+            return True
+        return self.resolve_elsewhere(self.spec.notes.mine)
+
+    def resolve_elsewhere(self, note: Note) -> bool:
+        """Cut off what a predecessor was killed in writing to another file; False if somebody else is writing there."""
+        noted = note.get()
+        assert noted is not None
+        path = self.names.path(noted.begin_ns, noted.number)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            note.resolve()
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self.cut_off(note, fd):  # it is not that file any more
+                note.resolve()
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def cut_off(self, note: Note, fd: int) -> bool:
+        """Cut a file back if a note says so; False if what it says is about another file."""
+        noted = note.get()
+        if noted is None or not noted.writing:
+            return True
+        about = os.fstat(fd)
+        if (about.st_dev, about.st_ino) != (noted.device, noted.inode):
+            return False
+        if about.st_size > noted.length:
+            os.ftruncate(fd, noted.length)
+            log.warning("%s: what a worker was killed in writing is cut off, and written again", self.target.path)
+        note.resolve()
+        return True
 
     def cut_back(self, partial_bytes: int) -> None:
         if self.regular:

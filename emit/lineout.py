@@ -33,6 +33,7 @@ class LineOutput(Output):
         self.locked = False
         self.began = self.cursor  # ring position of the buffer's beginning
         self.kept = self.cursor  # ring position of what is not written yet
+        self.before: dict[str, int] = {}  # outcomes of all before that, where they are noted
         self.retry_at_s: float | None = None
         self.more = False
         self.stuck = False
@@ -71,6 +72,8 @@ class LineOutput(Output):
         for _turn in range(TURN_BLOCKS):
             if self.lines.size == 0:
                 self.began = self.cursor
+                if self.spec.notes is not None:
+                    self.before = self.known()
                 self.cursor = self.lines.fill(self.cursor, head, self.block_bytes, self.final)
                 self.stray(self.lines.take_strays())
                 if self.lines.outside and self.follow():
@@ -109,13 +112,15 @@ class LineOutput(Output):
         self.count("delivered_bytes", self.lines.payload_bytes)
         self.count("chunks")
         self.kept = self.lines.safe(self.cursor)
-        if self.lines.mid_line:
-            self.line_bytes = self.tail_bytes(self.lines.size)
-        else:
-            self.line_bytes = 0
+        self.line_bytes = self.tail_bytes(self.lines.size) if self.lines.mid_line else 0
+        self.note(self.kept)
+        if not self.lines.mid_line:
             self.unlock()
         self.lines.clear()
         self.written = 0
+
+    def note(self, position: int) -> None:
+        """Note that what is written is all that is before a ring position, where it can be cut back to that."""
 
     def tail_bytes(self, size: int) -> int:
         """Return the length of the unfinished line at the end of the first `size` bytes of the buffer and before."""
@@ -128,6 +133,8 @@ class LineOutput(Output):
         whole = min(self.take_back(), self.lines.messages)
         self.tally.delivered += whole
         self.tally.undelivered += self.lines.messages - whole
+        self.line_bytes = 0
+        self.note(self.cursor)
         self.lines.clear()
         self.unlock()
         self.more = self.stuck = False

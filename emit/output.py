@@ -226,6 +226,21 @@ class Output(abc.ABC):
         """Add to one of this output's counters."""
         self.counters.add(f"output{self.spec.index}_{name}", amount)
 
+    def known(self) -> dict[str, int]:
+        """Return how many messages had each outcome, booked or not."""
+        self.note_outcomes()
+        return {name: self.counters[f"output{self.spec.index}_{name}"] + getattr(self.tally, name) for name in OUTCOMES}
+
+    def go_on(self, position: int, outcomes: dict[str, int]) -> None:
+        """Begin at a position before which all has its outcome, though a predecessor has not booked it."""
+        self.cursor = position
+        for name, amount in outcomes.items():
+            booked = self.counters[f"output{self.spec.index}_{name}"]
+            self.tally.know(name, max(amount - booked, 0))
+            if booked > amount:  # which of them were taken back, when it died booking, is not known
+                self.counters.set(f"output{self.spec.index}_{name}", amount)
+                self.tally.owed += booked - amount
+
     def fail(self, text: str) -> None:
         """Give up for good: what is not delivered, and all that still comes, is counted as undelivered."""
         if self.failure is None:

@@ -14,6 +14,7 @@ from capture.ring import Ring
 from capture.streams import StandardInput
 from emit.care import Care
 from emit.kept import Kept
+from emit.notes import Notes
 from emit.pace import Pace
 from emit.selection import Selection
 from emit.spool import SpoolSpec
@@ -211,6 +212,7 @@ class OutputSpec:
     spool: SpoolSpec | None = None  # tcp: where chunks go that the far side does not take
     answers: bool = False  # it sends requests, and what answers them goes to the other outputs
     summary: Summary | None = field(default=None, repr=False, compare=False)  # of a replay: read when the run is over
+    notes: Notes | None = field(default=None, repr=False, compare=False)  # of a file: how far its workers have come
     transforms: tuple[TransformSpec, ...] = ()  # what its messages go through, in this order
 
     @property

@@ -60,7 +60,7 @@ class TransformedOutput(Output):
         self.reader = MessageReader(consumer, self.sieve)
         self.writer = MessageWriter(Producer(ring))
         # It never drops: when its ring is full, it is we who are behind, and know what that is worth.
-        plain = replace(spec, where=None, sample=WHOLE_SAMPLE, verdicts=None, transforms=(), policy="block")
+        plain = replace(spec, where=None, sample=WHOLE_SAMPLE, verdicts=None, transforms=(), policy="block", notes=None)
         self.inner = kind(plain, Consumer(ring), counters)
         self.inner.tally = self.tally
         self.inner.outer, self.inner.place = consumer, self.written_before

@@ -26,9 +26,11 @@ from capture.ring import Ring
 from capture.sources import expand
 from capture.streams import StandardInput
 from emit.kept import Kept
+from emit.notes import Note, Notes
 from emit.pace import Pace
 from emit.records import (
     ALL,
+    OUTCOMES,
     READER_COUNTERS,
     RECEIVER_COUNTERS,
     HttpSpec,
@@ -107,19 +109,36 @@ def _workers(
     old = {stage.name: stage.spec for stage in before if isinstance(stage.spec, WorkerSpec)}
     ends = {stage.name: ended for stage, ended in zip(before, after, strict=False)}
     paces = _paces(config, old.values())
+    notes = _notes(config, len(rings) + len(answers))
     writing, reading = [], []
     for at, (ring, answer) in enumerate(zip_longest(rings, answers)):
         name = f"worker {at}"
         asked = {} if answer is None else _asked(config, old.get(name))
-        outputs = _outputs(config, len(rings), old.get(name), paces)
+        outputs = _noting(_outputs(config, len(rings), old.get(name), paces), notes, at)
         common = {"level": level, "index": at, "workers": len(rings), "kept": kept(config)}
         more = {"answers": answer, "asked": tuple(asked.items())}
         writing.append(_worker(name, ring, outputs, ends.get(name), **common, **more))
         if answer is not None:
             name = f"answer worker {at}"
-            outputs = _outputs(config, len(rings), old.get(name), paces, asked)
+            outputs = _noting(_outputs(config, len(rings), old.get(name), paces, asked), notes, len(rings) + at)
             reading.append(_worker(name, answer, outputs, ends.get(name), **common))
     return [*reading, *writing]
+
+
+def _notes(config: Config, workers: int) -> dict[int, tuple[Note, ...]]:
+    """Return the notes of all workers at each output that is a file, by the output's number."""
+    return {
+        at: tuple(Note.create(OUTCOMES) for _worker in range(workers))
+        for at, output in enumerate(config.output)
+        if isinstance(output, FileOutput) and output.format != "har"  # its requests wait, and are not in order
+    }
+
+
+def _noting(outputs: tuple[OutputSpec, ...], notes: dict[int, tuple[Note, ...]], own: int) -> tuple[OutputSpec, ...]:
+    """Return outputs with the notes that they share, of which one is their worker's own."""
+    return tuple(
+        replace(each, notes=Notes(notes[each.index], own)) if each.index in notes else each for each in outputs
+    )
 
 
 def kept(config: Config) -> str:
