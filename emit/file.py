@@ -1,9 +1,10 @@
 """The file output: JSON Lines appended to one path, or to several in turn, by any number of workers at once.
 
 In: records of a message ring.  Out: files, created with mode 0600; nothing is cut off that was there before.
-Invariant: a file holds whole lines, and each message once, also where workers were killed (emit/notes.py).  Several workers append under flock(2), held for a buffer at a time, or for as long as one line takes
-whose message is too large to be in the ring as a whole; one file at the path that was asked for is worth that. A
-message counts as delivered when the kernel has it: it survives our death, not the machine's.
+Invariant: a file holds whole lines, and each message once, also where workers were killed (emit/notes.py; a HAR file
+may then repeat some).  Several workers append under flock(2), held for a buffer at a time, or for as long as one line
+takes whose message is too large to be in the ring as a whole; one file at the path that was asked for is worth that.
+A message counts as delivered when the kernel has it: it survives our death, not the machine's.
 """
 
 import contextlib
