@@ -56,6 +56,10 @@ class Intake:
         """Forget a connection: what it has not brought to its end is as if it had never come."""
         if connection.pending is not None:
             self.forget(connection.pending)
+        self.leave_session(connection)
+
+    def leave_session(self, connection: Connection) -> None:
+        """Have a connection be no session's, with what it has not brought to its end."""
         self.lose_parts(connection)
         if connection.session is not None and self.owners.get(connection.session) is connection:
             del self.owners[connection.session]
@@ -137,6 +141,8 @@ class Intake:
             self.lose_parts(before)
             before.cut_off()
             self.superseded.append(before)
+        if connection.session not in (None, session):  # one at a time: a connection of many would fill `owners`
+            self.leave_session(connection)
         self.owners[session] = connection
         connection.session = session
         new = self.sessions.take(session, sequence)

@@ -151,6 +151,24 @@ def test_a_session_lives_on_its_newest_connection():
     assert side.acks(second) == [name(0), name(1)]
 
 
+def test_a_connection_is_one_session_at_a_time():
+    """Found by fuzzing: each of any number of sessions on one connection was remembered for ever."""
+    side = Side()
+    peer = side.connect()
+    for at in range(3):
+        side.receive(peer, chunk(0, session=b"sender %d" % at))
+    side.receive(peer, chunk(1, parts(2)[0], session=b"sender 0"))
+    assert list(side.intake.owners) == [b"sender 0"]
+    side.receive(peer, chunk(1, session=b"sender 1"))
+    side.intake.close(peer)
+    assert not side.intake.owners
+    assert side.intake.budget.held_bytes == 0
+    other = side.connect()
+    side.receive(other, b"".join(chunk(1 + at, part, session=b"sender 0") for at, part in enumerate(parts(2))))
+    side.release()
+    assert side.acks(other) == [name(1, b"sender 0"), name(2, b"sender 0")]
+
+
 def test_a_full_ring_makes_a_connection_wait_in_mid_chunk():
     """It goes on where it stopped, also if the connection is gone by then."""
     side = Side(16 * 1024)
