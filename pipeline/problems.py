@@ -5,6 +5,7 @@ In: pydantic's errors.  Out: one line of text.
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, get_args
 
@@ -26,6 +27,7 @@ ADVICE: Final = {
     "tuple_type": "write a list, like [80, 8080]",
 }
 UNIONS: Final = {"input": INPUTS, "output": OUTPUTS}
+BARE: Final = re.compile("[A-Za-z0-9_-]+")
 SHOWN: Final = 60  # characters of a bad value
 
 
@@ -34,7 +36,7 @@ def describe(error: ValidationError) -> tuple[str, str]:
     details = error.errors(include_url=False)
     # An unknown key is most often the cause of the key that is missing: say it first.
     first = min(details, key=lambda each: each["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in _plain_location(first["loc"]))
+    key = ".".join(map(_written, _plain_location(first["loc"])))
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return key, f"{key}: {_say(first)}{more}"
 
@@ -43,6 +45,11 @@ def show(value: object) -> str:
     """Write a value as it could stand in the file, cut to a line's worth."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _written(part: int | str) -> str:
+    """Write a part of a key as it stands in the file: in quotes if it is not bare."""
+    return part if isinstance(part, str) and BARE.fullmatch(part) else show(part)
 
 
 def _say(detail: ErrorDetails) -> str:

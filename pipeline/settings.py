@@ -66,7 +66,8 @@ def _override(data: dict[str, Any], text: str) -> str:
     """Change one key of `data` in place and return its name."""
     key, equals, value = text.partition("=")
     key = key.strip()
-    if not equals or not key or not all(key.split(".")):
+    if not equals or not key.isprintable() or not all(key.split(".")):
+        text = text if text.isprintable() else show(text)
         raise ConfigError(f"--set {text}: write KEY=VALUE, like --set output.0.address=127.0.0.1:24224")
     *path, last = key.split(".")
     table: Any = data

@@ -21,3 +21,10 @@ def test_values_are_shown_as_they_could_stand_in_the_file_and_not_at_length():
     assert show("two\nlines") == '"two\\nlines"'
     assert show(["ä", 1, True]) == '["ä", 1, true]'
     assert len(show("x" * 1000)) == 60
+
+
+def test_a_key_that_is_not_bare_is_in_quotes():
+    """Found by fuzzing: a line feed in a key made two lines of the error."""
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"input": {"type": "pcap", "path": "a", "two\nlines": 1}, "output": [{"type": "null"}]})
+    assert describe(caught.value)[1].startswith('input."two\\nlines": unknown key; ')

@@ -142,6 +142,7 @@ def test_a_line_end_in_an_override_cannot_bring_further_keys():
         ("input.path.x=1", '--set input.path.x: input.path is "a.pcap", which has no keys'),
         ("workers", "--set workers: write KEY=VALUE, like --set output.0.address=127.0.0.1:24224"),
         ("a..b=1", "--set a..b=1: write KEY=VALUE, like --set output.0.address=127.0.0.1:24224"),
+        ("a\nb=1", '--set "a\\nb=1": write KEY=VALUE, like --set output.0.address=127.0.0.1:24224'),
     ],
 )
 def test_a_bad_override_names_itself_and_not_the_file(override, line):
