@@ -12,22 +12,13 @@ import pytest
 from fuzz import seeds
 from fuzz.reassembly import FIRST_TOKEN, Program, check
 from fuzz.sent import was_sent
-from fuzz.tokens import TOKENS, dictionary
+from fuzz.tokens import TOKENS, WORDS, dictionary
 from fuzz.wires import CLIENT_PORTS, Segment
 from talks import CLIENT, SERVER, Talk, assembled
 
 FOLDER: Final = Path(__file__).parent / "fuzz"
 FINDINGS: Final = sorted((FOLDER / "findings").glob("*-*"))
-SEEDS: Final = {
-    "decode": seeds.decode_seeds,
-    "reassembly": seeds.reassembly_seeds,
-    "agreement": seeds.reassembly_seeds,
-    "framing": seeds.framing_seeds,
-    "parsers": seeds.parsers_seeds,
-}
-
-
-TARGETS: Final = {name: import_module(f"fuzz.{name}").run for name in SEEDS}
+TARGETS: Final = {name: import_module(f"fuzz.{name}").run for name in seeds.SEEDS}
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=lambda path: path.name)
@@ -44,10 +35,10 @@ def test_giving_up_ends_when_what_the_other_side_holds_cannot_move():
     assert [m.target for m in assembled(talk.frames).messages] == ["/", "/next"]
 
 
-@pytest.mark.parametrize("target", SEEDS)
+@pytest.mark.parametrize("target", seeds.SEEDS)
 def test_seeds_run_clean(target):
     """A corpus that fails at its first input fuzzes nothing."""
-    made = SEEDS[target]()
+    made = seeds.SEEDS[target]()
     assert made
     for seed in made:
         TARGETS[target](memoryview(seed))
@@ -113,5 +104,5 @@ def test_a_message_that_nobody_sent_is_told():
 def test_the_dictionary_has_every_token():
     """libFuzzer refuses a dictionary with one bad line, and all its words with it."""
     lines = dictionary().splitlines()
-    assert len(lines) == len(TOKENS)
+    assert len(lines) == len(TOKENS + WORDS)
     assert eval("b" + lines[0]) == TOKENS[0]

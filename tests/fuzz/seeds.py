@@ -5,8 +5,10 @@ In: a folder.  Out: in it, one folder of small files for each target.
 
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import packets
 import packets_dot11
@@ -15,6 +17,7 @@ from packets_files import pcap, pcapng
 from fuzz.decode import LINKS
 from fuzz.parsers import RARE_LINKS
 from fuzz.reassembly import FIRST_TOKEN
+from fuzz.seeds_emit import changes_seeds, configuration_seeds, expressions_seeds, files_seeds, receiving_seeds
 from fuzz.tokens import TOKENS
 from fuzz.wires import batch
 
@@ -137,17 +140,26 @@ def parsers_seeds() -> list[bytes]:
     return [*single, *files, bytes([5]) + batch(frames)]
 
 
+SEEDS: Final[dict[str, Callable[[], list[bytes]]]] = {
+    "decode": decode_seeds,
+    "reassembly": reassembly_seeds,
+    "agreement": reassembly_seeds,
+    "framing": framing_seeds,
+    "parsers": parsers_seeds,
+    "receiving": receiving_seeds,
+    "files": files_seeds,
+    "configuration": configuration_seeds,
+    "expressions": expressions_seeds,
+    "changes": changes_seeds,
+}
+"""By target."""
+
+
 def main(folder: Path) -> None:
     """Write all seeds."""
-    for name, seeds in (
-        ("decode", decode_seeds()),
-        ("reassembly", reassembly_seeds()),
-        ("agreement", reassembly_seeds()),
-        ("framing", framing_seeds()),
-        ("parsers", parsers_seeds()),
-    ):
+    for name, seeds in SEEDS.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds):
+        for number, seed in enumerate(seeds()):
             (folder / name / f"seed-{number:03d}").write_bytes(seed)
 
 

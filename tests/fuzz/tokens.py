@@ -26,9 +26,24 @@ TOKENS: Final = (
 )  # fmt: skip
 
 
+WORDS: Final = (
+    b" and ", b" or ", b"not ", b" in ['", b" == '", b" !~ '", b" >= ", b"header('", b"param('", b"cookie('", b"method",
+    b"target", b"path", b"query", b"host", b"status", b"kind", b"body", b"src", b"dst", b"sport", b"complete", b"size",
+    b"'request'", b"10.0.0.0/8", b"2001:db8::/32", b"(?P<n>", b"\\g<n>", b"\\1", b"{2,3}", b"[^a-z]+", b"/**/", b"/*",
+    b"[input]\n", b"[[output]]\n", b"[[output.rewrite]]\n", b"[[output.mask]]\n", b'type = "', b"tcp", b"file", b"live",
+    b"http", b"null", b'"1MiB"', b'"10ms"', b"true", b"[80, 8080]", b'"127.0.0.1:0"', b"\0output.0.", b'"""', b"= {",
+    b"1e400",
+    b'{"log":{"entries":[', b'"payload":"', b'"request":{', b"1 0000000000000001 1700000000000000000 5\n",
+    b"\n\xf0\x9f\x90\xb5\xf0\x9f\x99\x88\xf0\x9f\x99\x89\n", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"Cookie: ",
+    b"token=",
+    b"Content-Type: application/json\r\n", b"Content-Encoding: gzip\r\n", b"multipart/form-data; boundary=",
+)  # fmt: skip
+"""What users and other programs write."""
+
+
 def dictionary() -> str:
-    """Give the tokens in libFuzzer's notation."""
-    return "".join('"' + "".join(f"\\x{byte:02x}" for byte in token[:60]) + '"\n' for token in TOKENS)
+    """Give tokens and words in libFuzzer's notation."""
+    return "".join('"' + "".join(f"\\x{byte:02x}" for byte in token[:60]) + '"\n' for token in TOKENS + WORDS)
 
 
 if __name__ == "__main__":
