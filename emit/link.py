@@ -1,4 +1,5 @@
-"""One TCP connection to a receiver at a time: connect, send, receive, never blocking; it knows no protocol.
+"""One TCP connection to a receiver at a time, with TLS if asked for: connect, send, receive, never blocking; it
+knows no protocol above that.
 
 In: an address, frames.  Out: bytes that came back, and the reason when a connection is lost.  Invariant: after
 `lost` is set nothing more is sent until `connect` is called again.
@@ -9,9 +10,12 @@ import errno
 import os
 import select
 import socket
+from ssl import SSLError
 from typing import Final
 
 from emit.addresses import Addresses
+from emit.records import TlsSpec
+from emit.secured import Secured, client_context, explain, secure
 
 READ_BYTES: Final = 64 * 1024
 KEEPALIVE_IDLE_S: Final = 15
@@ -24,7 +28,8 @@ class Stage(enum.Enum):
 
     DOWN = 0  # none
     CONNECTING = 1  # asked for, not answered
-    OPEN = 2  # answered
+    SHAKING = 2  # answered, and TLS is being agreed on
+    OPEN = 3  # good to send on
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -33,14 +38,22 @@ def split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def own_name() -> str:
+    """Return what this machine is called."""
+    return socket.gethostname()
+
+
 class Link:
     """A connection that comes and goes; the addresses behind a name are tried in turn."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: TlsSpec | None = None) -> None:
         self.host, self.port = split_address(address)
         self.addresses = Addresses(self.host, self.port)
+        self.tls = tls
+        self.context = None if tls is None else client_context(tls)
         self.stage = Stage.DOWN
         self.lost: str | None = None  # why the latest connection ended
+        self.refused = False  # whether that was about who we are, or who the other side is
         self.attempts = 0
         self.opened = 0
         self.since_s = 0.0  # when the present stage began
@@ -51,7 +64,7 @@ class Link:
 
     def connect(self, now_s: float) -> None:
         """Begin to connect; a name is looked up first."""
-        self.lost = None
+        self.lost, self.refused = None, False
         try:
             found = self.addresses.find()
         except OSError as error:
@@ -82,11 +95,40 @@ class Link:
             self.lose(reason(code))
         elif self.itself():
             self.lose(reason(errno.ECONNREFUSED))
-        else:
+        elif self.context is None:
             self.stage = Stage.OPEN
-            self.since_s = self.wrote_s = now_s
-            self.opened += 1
-        return self.stage is Stage.OPEN
+        else:
+            self.stage = Stage.SHAKING
+            self.shake()
+        return self.at_last_open(now_s)
+
+    def shaken(self, now_s: float) -> bool:
+        """Go on with TLS, for which poll(2) has announced something; True if the connection is open now."""
+        self.shake()
+        return self.at_last_open(now_s)
+
+    def at_last_open(self, now_s: float) -> bool:
+        """Note the beginning of a connection that has just opened; True if it has."""
+        if self.stage is not Stage.OPEN:
+            return False
+        self.since_s = self.wrote_s = now_s
+        self.opened += 1
+        return True
+
+    def shake(self) -> None:
+        """Begin TLS, or go on with it."""
+        assert self.socket is not None
+        assert self.context is not None
+        assert self.tls is not None
+        try:
+            if not isinstance(self.socket, Secured):
+                self.socket = secure(self.context, self.socket, self.tls.server_name)
+            if self.socket.shake():
+                self.stage = Stage.OPEN
+        except OSError as error:
+            self.fail(error)
+        except ValueError as error:  # of a name that cannot be one
+            self.lose(f"TLS: {error}")
 
     def itself(self) -> bool:
         """Whether the connection leads to itself, as TCP allows where nobody listens on a port that is handed out."""
@@ -104,7 +146,10 @@ class Link:
         """Return the poll events of interest; `more` says that there is something to send."""
         if self.stage is Stage.CONNECTING:
             return select.POLLOUT
-        return select.POLLIN | (select.POLLOUT if more or self.frame is not None else 0)
+        wish = self.socket.wish if isinstance(self.socket, Secured) else 0
+        if self.stage is Stage.SHAKING:
+            return wish
+        return select.POLLIN | wish | (select.POLLOUT if more or self.frame is not None else 0)
 
     def begin(self, frame: bytes) -> None:
         """Make `frame` the one that is being sent."""
@@ -122,7 +167,7 @@ class Link:
         except BlockingIOError:
             return False
         except OSError as error:
-            self.lose(reason(error.errno or errno.EIO))
+            self.fail(error)
             return False
         self.frame = None
         return True
@@ -138,11 +183,16 @@ class Link:
         except BlockingIOError:
             return b""
         except OSError as error:
-            self.lose(reason(error.errno or errno.EIO))
+            self.fail(error)
             return b""
         if not data:
             self.lose("the receiver closed the connection")
         return data
+
+    def fail(self, error: OSError) -> None:
+        """End the connection for what the system, or TLS, says."""
+        self.refused = isinstance(error, SSLError)
+        self.lose(explain(error) if self.refused else reason(error.errno or errno.EIO))
 
     def lose(self, why: str) -> None:
         """End the connection; `why` is for the operator."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from capture.child import run_child
 from capture.errors import MalformedTraffic, MirrorError
+from emit.admission import Admission
 from emit.connection import Connection
 from emit.feeding import Feeder
 from emit.intake import Intake
@@ -45,6 +46,7 @@ class Receiver:
         self.intake = Intake(self.feeder, Sessions(spec.taken.most), spec.counters, spec.taken)
         if spec.attempt:
             self.intake.recover()
+        self.admission = Admission(spec, spec.counters)
         self.connections: dict[int, Connection] = {}
         self.sockets: dict[Connection, socket.socket] = {}
         self.interest: dict[int, int] = {}
@@ -182,17 +184,23 @@ class Receiver:
             except OSError as error:  # the peer has gone already, or there are no descriptors left
                 log.warning("a connection could not be accepted: %s", error.strerror)
                 return
-            if len(self.connections) >= self.spec.connections:
+            if len(self.connections) >= self.spec.connections or self.admission.crowded:
                 self.counters.add("connections_refused")
                 accepted.close()
                 continue
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            try:
+                accepted = self.admission.secure(accepted)
+            except OSError:  # the peer has gone already
+                accepted.close()
+                continue
             peer = shown(address[0], address[1])
             joiner = self.intake.joiner()
             connection = Connection(peer, joiner, self.spec.frame_bytes, self.spec.inflated_bytes)
             connection.heard_s = now_s
+            self.admission.meet(connection, accepted, now_s)
             self.connections[accepted.fileno()] = connection
             self.sockets[connection] = accepted
             self.counters.add("connections")
@@ -200,9 +208,16 @@ class Receiver:
 
     def attend(self, connection: Connection, events: int, now_s: float) -> None:
         """Act on a connection's poll events."""
+        if self.admission.shaking(connection):
+            self.work[connection] = None
+            return
         if events & select.EPOLLOUT:
             self.send(connection)
-        if not connection.ended and connection.chunk is None and events & ~select.EPOLLOUT:
+        if (
+            not connection.ended
+            and connection.chunk is None
+            and (events & ~select.EPOLLOUT or self.admission.wish(connection))
+        ):
             self.read(connection, now_s)
         elif events & (select.EPOLLERR | select.EPOLLHUP):
             connection.ended = connection.gone = True
@@ -214,7 +229,8 @@ class Receiver:
             count = self.sockets[connection].recv_into(connection.inbox.room())
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            self.admission.lost(connection, error)
             connection.ended = connection.gone = True
             return
         connection.heard_s = now_s
@@ -242,7 +258,7 @@ class Receiver:
     def set_interest(self, connection: Connection) -> None:
         """Watch a connection for what can be done with it now."""
         fd = self.sockets[connection].fileno()
-        events = select.EPOLLOUT if connection.outgoing else 0
+        events = (select.EPOLLOUT if connection.outgoing else 0) | self.admission.wish(connection)
         if not connection.ended and connection.chunk is None:
             events |= select.EPOLLIN
         known = self.interest.get(fd)
@@ -260,6 +276,7 @@ class Receiver:
     def drop(self, connection: Connection) -> None:
         """Close a connection; parts of messages that it has not brought to their end are lost, and may come again."""
         self.intake.close(connection)
+        self.admission.forget(connection)
         closing = self.sockets.pop(connection)
         del self.connections[closing.fileno()]
         if self.interest.pop(closing.fileno(), -1) >= 0:
@@ -282,7 +299,7 @@ class Receiver:
         if connection not in self.sockets:
             return
         try:
-            done = self.intake.run(connection)
+            done = not self.admission.passed(connection) or self.intake.run(connection)
         except MalformedTraffic as error:
             self.fail(connection, error)
             return
@@ -306,9 +323,10 @@ class Receiver:
         self.set_interest(connection)
 
     def check(self, now_s: float) -> None:
-        """End connections that hold a frame back."""
+        """End connections that hold a frame back, or do not say who they are."""
         for connection in list(self.connections.values()):
             try:
+                self.admission.check(connection, now_s)
                 connection.check_stall(now_s, self.spec.stall_s)
             except MalformedTraffic as error:
                 self.fail(connection, error)

@@ -82,7 +82,8 @@ MOST_SESSIONS: Final = 4096
 RECEIVER_COUNTERS: Final = (
     "connections",  # accepted
     "connections_failed",  # ended by us: malformed, over a limit, reset
-    "connections_refused",  # closed at once, as there were too many
+    "handshakes_failed",  # of those: without TLS, a certificate or a key that is right, or not in time
+    "connections_refused",  # closed at once, as there were too many, or too many that had not shown who they are
     "chunks",  # read whole, repetitions included
     "chunks_repeated",  # dropped, as an earlier copy was taken
     "records",  # read from chunks that were not repetitions; a message in several parts has several
@@ -126,13 +127,39 @@ def worker_counters(outputs: int | Iterable[int]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TlsSpec:
-    """How a target with TLS is spoken to; paths name PEM files."""
+    """How a target, or a receiver, with TLS is spoken to; paths name PEM files."""
 
     server_name: str
     verify: bool = True
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTlsSpec:
+    """How senders are spoken to with TLS; paths name PEM files."""
+
+    certificate: str
+    key: str | None = None
+    client_ca: str | None = None  # senders have to show a certificate of that authority
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a sender proves itself with."""
+
+    key: bytes = field(repr=False)
+    user: bytes = b""
+    password: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whom a receiver lets in: who has the key and, if there are users, is one of them."""
+
+    key: bytes = field(repr=False)
+    users: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)  # names and passwords
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +215,8 @@ class OutputSpec:
     rotate_every_s: float | None = None  # None: as often as the path's directives change
     compression: Literal["none", "gzip", "zstd"] = "none"
     tag: str = "ringtap"
+    tls: TlsSpec | None = None  # tcp
+    login: Login | None = None  # tcp
     policy: Literal["block", "drop"] = "block"
     retry_s: float = 15.0  # without a working connection and with something to send, before giving up
     attempts: int = 5  # ack timeouts in a row, without one acknowledgement between them, before giving up
@@ -265,7 +294,10 @@ class ReceiverSpec:
     outputs: tuple[Ring, ...] = field(repr=False)
     host: str = "127.0.0.1"
     port: int = 24224
+    tls: ServerTlsSpec | None = None
+    access: Access | None = None
     connections: int = 256  # open at a time
+    handshake_s: float = 10.0  # for TLS, and for the shared key
     frame_bytes: int = 32 * 1024 * 1024  # of one Forward frame as it comes
     inflated_bytes: int = 64 * 1024 * 1024  # of one frame's entries after gzip
     message_bytes: int = 128 * 1024 * 1024  # of one message that comes in parts

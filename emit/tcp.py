@@ -10,9 +10,10 @@ import random
 from typing import Final
 
 from capture.counters import Counters
-from capture.errors import MalformedTraffic
+from capture.errors import MalformedTraffic, MirrorError
 from capture.ring import Consumer
-from emit.link import Link, Stage
+from emit.handshake import Greeting, Refused
+from emit.link import Link, Stage, own_name
 from emit.records import OutputSpec
 from emit.sealing import TAGS
 from emit.spooling import QUIET_S, SpoolingOutput
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 2.0
+REFUSED_FAILURES: Final = 5
+"""As many connections in vain does one count that was refused by name or key: that will not be otherwise so soon."""
 HEALTHY_S: Final = 1.0
 """A connection that lives that long, or brings an acknowledgement, was not in vain."""
 GATHER_S: Final = 0.002
@@ -42,7 +45,11 @@ class TcpOutput(SpoolingOutput):
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
         super().__init__(spec, consumer, counters)
         assert spec.address is not None
-        self.link = Link(spec.address)
+        try:
+            self.link = Link(spec.address, spec.tls)
+        except OSError as error:
+            raise MirrorError(f"{spec.name}: the files for TLS: {(error.strerror or str(error)).lower()}") from error
+        self.greeting: Greeting | None = None  # until the receiver has let us in
         self.heard = False  # whether something was acknowledged on this connection
         self.sending: Chunk | None = None
         self.acks = AckReader()
@@ -91,7 +98,7 @@ class TcpOutput(SpoolingOutput):
             times.append(self.acked_s + LAST_S)
         if self.link.stage is Stage.DOWN:
             times.append(self.retry_at_s)
-        elif self.link.stage is Stage.CONNECTING:
+        elif self.link.stage is not Stage.OPEN or self.greeting is not None:
             times.append(self.link.since_s + self.spec.connect_timeout_s)
         else:
             if self.link.frame is not None:
@@ -112,6 +119,11 @@ class TcpOutput(SpoolingOutput):
         if self.link.stage is Stage.CONNECTING:
             if self.link.answered(self.now_s):
                 self.opened()
+        elif self.link.stage is Stage.SHAKING:
+            if self.link.shaken(self.now_s):
+                self.opened()
+        elif self.link.stage is Stage.OPEN and self.greeting is not None:
+            self.greet(self.greeting)
         elif self.link.stage is Stage.OPEN:
             self.read_acks()
         self.check_link()
@@ -157,7 +169,7 @@ class TcpOutput(SpoolingOutput):
 
     def push(self) -> None:
         """Send as much as the receiver takes."""
-        while self.link.stage is Stage.OPEN:
+        while self.link.stage is Stage.OPEN and (self.greeting is None or self.link.frame is not None):
             if self.link.frame is None:
                 self.sending = self.window.next()
                 if self.sending is None:
@@ -167,9 +179,9 @@ class TcpOutput(SpoolingOutput):
                     self.silent_s = self.now_s
             if not self.link.push(self.now_s):
                 break
-            assert self.sending is not None
-            self.window.was_sent(self.sending, self.now_s)
-            self.sending.frame = None  # there is the one that is kept
+            if self.sending is not None:  # or it was of the handshake
+                self.window.was_sent(self.sending, self.now_s)
+                self.sending.frame = None  # there is the one that is kept
         self.check_link()
 
     def read_acks(self) -> None:
@@ -192,9 +204,34 @@ class TcpOutput(SpoolingOutput):
     # -- the connection
 
     def opened(self) -> None:
-        """Begin on a new connection: whatever is not acknowledged is sent again."""
-        self.acks = AckReader()
+        """Begin on a new connection, with the handshake if there is a key."""
         self.sending = None
+        if self.spec.login is None:
+            self.let_in()
+        else:
+            self.greeting = Greeting(self.spec.login, own_name())
+
+    def greet(self, greeting: Greeting) -> None:
+        """Take what the receiver says of the handshake."""
+        data = self.link.pull()
+        if not data:
+            return
+        try:
+            answer = greeting.feed(data)
+        except (MalformedTraffic, Refused) as error:
+            self.link.refused = True
+            self.link.lose(str(error))
+            return
+        if answer:
+            self.link.begin(answer)
+        if greeting.through:
+            self.greeting = None
+            self.link.since_s = self.now_s
+            self.let_in()
+
+    def let_in(self) -> None:
+        """Begin to send: whatever is not acknowledged is sent again."""
+        self.acks = AckReader()
         resent = self.window.rewind()
         if resent:
             self.count("resent", resent)
@@ -207,9 +244,15 @@ class TcpOutput(SpoolingOutput):
         if self.link.lost is None:
             return
         self.trouble, self.link.lost = self.link.lost, None
-        self.blame()
+        if self.greeting is not None and not self.link.refused:  # a close there is a refusal, too
+            self.trouble = f"{self.trouble}, in the handshake"
+        if self.greeting is None:
+            self.blame()
         if self.failures == 0:
             log.warning("%s: %s", self.spec.name, self.trouble)
+        if self.greeting is not None or self.link.refused:
+            self.failures = max(self.failures, REFUSED_FAILURES)
+            self.greeting = None
         backoff_s = min(BACKOFF_FIRST_S * 2**self.failures, BACKOFF_MOST_S)
         self.retry_at_s = self.now_s + backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
         self.failures = min(self.failures + 1, 16)
@@ -226,7 +269,13 @@ class TcpOutput(SpoolingOutput):
     def check_timers(self) -> None:
         """End what has taken too long, try again what is due, and give up when it is time."""
         link = self.link
-        if link.stage is Stage.OPEN:
+        late = link.stage is not Stage.DOWN and self.now_s >= link.since_s + self.spec.connect_timeout_s
+        if link.stage is Stage.OPEN and self.greeting is not None:
+            if late:
+                link.lose(
+                    f"the receiver has not said {self.greeting.awaited}; {self.spec.connect_timeout_s:g} s passed"
+                )
+        elif link.stage is Stage.OPEN:
             waiting_s = self.window.waiting_since()
             if self.failures and self.now_s >= link.since_s + HEALTHY_S:
                 self.failures = 0
@@ -235,8 +284,9 @@ class TcpOutput(SpoolingOutput):
                 link.lose(f"the receiver took nothing for {self.spec.write_timeout_s:g} s")
             elif waiting_s is not None and self.now_s >= max(waiting_s, link.since_s) + self.spec.ack_timeout_s:
                 link.lose(f"no acknowledgement for {self.spec.ack_timeout_s:g} s")
-        elif link.stage is Stage.CONNECTING and self.now_s >= link.since_s + self.spec.connect_timeout_s:
-            link.lose(f"no connection within {self.spec.connect_timeout_s:g} s")
+        elif late:
+            tls = " with TLS" if link.stage is Stage.SHAKING else ""
+            link.lose(f"no connection{tls} within {self.spec.connect_timeout_s:g} s")
         elif link.stage is Stage.DOWN and self.now_s >= self.retry_at_s:
             link.connect(self.now_s)
         self.check_link()

@@ -94,7 +94,7 @@ class AckReader:
     def names(self, item: Any) -> list[bytes]:
         """Return the ids of one object: none, unless it is an acknowledgement."""
         if isinstance(item, list) and item[:1] == [b"HELO"]:
-            raise MalformedTraffic("the receiver asks for a shared key", at=self.read_bytes)
+            raise MalformedTraffic("the receiver asks for a shared key: write shared_key_file", at=self.read_bytes)
         if not isinstance(item, tuple):  # a map
             raise MalformedTraffic("the receiver's answer is not an acknowledgement", at=self.read_bytes)
         return [value for key, value in item if key == b"ack" and isinstance(value, bytes)]

@@ -136,6 +136,20 @@ def receive(
         list[str] | None,
         typer.Option(metavar="FILE.jsonl|URL|-|null", help="Where to; may be given several times."),
     ] = None,
+    certificate: Annotated[str | None, typer.Option(metavar="FILE", help="Speak TLS, with this, PEM.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key, if not in the same file.")] = None,
+    client_ca: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Senders show a certificate of this authority.")
+    ] = None,
+    shared_key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Senders have the key that is in it.")
+    ] = None,
+    users_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="And are users of it: lines name:password.")
+    ] = None,
+    open_to_all: Annotated[
+        bool, typer.Option("--open-to-all", help="Anybody may send, at a public address, too.")
+    ] = False,
     set_: Overrides = None,
     ledger: LedgerPath = None,
     strict: Strict = False,
@@ -151,7 +165,12 @@ def receive(
     if not to:
         raise ConfigError('--to: missing; write a file name, a URL, "-" for standard output, or "null"')
     terminal = _terminal(quiet, verbose, log_format)
-    tables = {"input": {"type": "tcp", "listen": listen}, "output": [_output(each) for each in to]}
+    wanted = {
+        "certificate": certificate, "key": key, "client_ca": client_ca, "shared_key_file": shared_key_file,
+        "users_file": users_file, "open_to_all": open_to_all or None,
+    }  # fmt: skip
+    source = {name: value for name, value in wanted.items() if value is not None}
+    tables = {"input": {"type": "tcp", "listen": listen, **source}, "output": [_output(each) for each in to]}
     job = build(tables, "receive", set_ or ())
     raise typer.Exit(run_job(job, Telling(terminal, ledger, strict, quiet)))
 

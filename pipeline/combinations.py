@@ -8,12 +8,13 @@ from typing import Final
 
 from emit.records import WHOLE_SAMPLE
 from emit.rotation import Names
+from pipeline.access import check_access
 from pipeline.config import Config
 from pipeline.inputs import LONGEST_SNAP, FileInput, PcapInput, TcpInput
 from pipeline.outputs import FileOutput, HttpOutput, StdoutOutput, TcpOutput, replays
 from pipeline.rules import check_rules
 from pipeline.table import CombinationError
-from pipeline.values import read_address, read_url
+from pipeline.values import read_address
 
 LARGEST_FRAME: Final = LONGEST_SNAP + 64  # and the frame's entry in the ring
 
@@ -30,6 +31,7 @@ def check_combinations(config: Config) -> None:
     _check_spools(config)
     _check_formats(config)
     _check_replay(config)
+    check_access(config)
     _check_answers(config)
     for at, output in enumerate(config.output):
         check_rules(f"output.{at}", output.rewrite, output.mask)
@@ -55,20 +57,9 @@ def _check_replay(config: Config) -> None:
             raise CombinationError(f"output.{at}.rate", output.rate, "speed is given too: write one of them")
         if output.ramp and output.rate is None and output.speed == "max":
             raise CombinationError(f"output.{at}.ramp", output.ramp, "it needs a speed that is a number, or a rate")
-        if output.key is not None and output.certificate is None:
-            raise CombinationError(f"output.{at}.key", output.key, "it needs a certificate")
-        if not read_url(output.address).tls:
-            _check_no_tls(at, output)
         for name in ("copy_header", "copy_parameter"):
             if name in output.model_fields_set and output.multiply == 1:
                 raise CombinationError(f"output.{at}.{name}", getattr(output, name), "it needs multiply")
-
-
-def _check_no_tls(at: int, output: HttpOutput) -> None:
-    for name in ("verify", "ca", "server_name", "certificate", "key"):
-        if name in output.model_fields_set:
-            advice = "the address has no TLS: write https://, or leave this key out"
-            raise CombinationError(f"output.{at}.{name}", getattr(output, name), advice)
 
 
 def _check_answers(config: Config) -> None:

@@ -19,10 +19,10 @@ from pipeline.inputs import FileInput, LiveInput, PcapInput, TcpInput
 from pipeline.lanes import lanes
 from pipeline.outputs import FileOutput, HttpOutput, Output, StdoutOutput, TcpOutput
 from pipeline.trust import check_trust
-from pipeline.values import read_address, write_address, write_duration, write_moment, write_size
+from pipeline.values import is_loopback, read_address, write_address, write_duration, write_moment, write_size
 
+UNVERIFIED = " its certificate is not verified: anybody could be it"
 FORMATS = {"jsonl": "JSON Lines", "recording": "a recording", "gor": "GoReplay's .gor", "har": "an HTTP archive"}
-LOOPBACK = ("127.", "::1", "localhost")
 
 
 def explain(config: Config) -> Iterator[str]:
@@ -136,17 +136,26 @@ def _lanes(config: Config, count: int, auto: bool) -> str:
 
 
 def _tcp_input(source: TcpInput) -> Iterator[str]:
-    host = read_address(source.listen)[0]
     yield f"input    messages over TCP at {source.listen}, up to {source.max_connections} connections"
-    if not host.startswith(LOOPBACK):
-        yield "         open to the network, not encrypted, no password: anybody who reaches it can send"
+    keyed = source.shared_key_file or source.shared_key_env
+    if source.certificate is not None:
+        yield "         with TLS" + (f"; senders show a certificate of {source.client_ca}" if source.client_ca else "")
+    if keyed:
+        yield f"         senders have the key in {keyed}" + (" and are a user" if source.users_file else "")
+    if is_loopback(read_address(source.listen)[0]):
+        return
+    if not keyed and source.client_ca is None:
+        yield "         open to the network, no key asked for: anybody who reaches it can send"
+    if source.certificate is None:
+        yield "         not encrypted: anybody on the way can read it"
 
 
 def _output(output: Output) -> str:
     if isinstance(output, TcpOutput):
         how = "compressed, acknowledged" if output.compression == "gzip" else "acknowledged"
+        tls = ("with TLS, " if output.verify else f"with TLS (but{UNVERIFIED}), ") if output.tls else ""
         return (
-            f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {how}; "
+            f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {tls}{how}; "
             f"an error after {write_duration(output.retry)} without the receiver"
             if output.spool is None
             else f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {how}; "
@@ -173,7 +182,7 @@ def _replay(output: HttpOutput) -> str:
         when = f"{output.rate:g} in a second"
     elif output.speed != "max":
         when = f"at {output.speed:g} times the captured speed"
-    trust = "" if output.verify else "; its certificate is not verified: anybody could be it"
+    trust = "" if output.verify else f";{UNVERIFIED}"
     return (
         f"to {output.address}: {' '.join(how)}, {when}, {host}, "
         f"over {shared}, at most {output.connections} per worker; "

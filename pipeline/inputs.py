@@ -102,6 +102,28 @@ class TcpInput(Table):
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=64, description="connections served at the same time; more are refused"
     )
+    certificate: SomeText | None = Field(
+        default=None, description="our certificate, PEM: TLS is spoken, and only that", examples=["server.pem"]
+    )
+    key: SomeText | None = Field(
+        default=None, description="its key, if it is not in the same file", examples=["server.key"]
+    )
+    client_ca: SomeText | None = Field(
+        default=None, description="senders show a certificate of this authority, PEM", examples=["ca.pem"]
+    )
+    shared_key_file: SomeText | None = Field(
+        default=None, description="the file with the key that senders have to have", examples=["shared.key"]
+    )
+    shared_key_env: SomeText | None = Field(
+        default=None, description="or the environment variable that holds it", examples=["RINGTAP_SHARED_KEY"]
+    )
+    users_file: SomeText | None = Field(
+        default=None, description="senders are also one of these users: a file of lines name:password",
+        examples=["users"],
+    )  # fmt: skip
+    open_to_all: bool = Field(
+        default=False, description="true: anybody who reaches a public address may send, without certificate or key"
+    )
 
 
 class FileInput(Table):

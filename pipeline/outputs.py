@@ -89,13 +89,45 @@ class Spool(Table):
     size: Annotated[Size, Field(ge=2**20)] = Field(default=2**30, description="most bytes, of all workers together")
 
 
-class TcpOutput(AnyOutput):
+class TlsOutput(AnyOutput):
+    """An output that may have TLS."""
+
+    verify: bool = Field(default=True, description="false: any certificate of the other side will do")
+    ca: SomeText | None = Field(
+        default=None, description="certificates to trust, PEM, instead of the system's", examples=["ca.pem"]
+    )
+    server_name: SomeText | None = Field(
+        default=None, description="name in SNI and in the certificate; the address's host", examples=["shop.example"]
+    )
+    certificate: SomeText | None = Field(
+        default=None, description="our own certificate, if the other side asks for one, PEM", examples=["client.pem"]
+    )
+    key: SomeText | None = Field(
+        default=None, description="its key, if it is not in the same file", examples=["client.key"]
+    )
+
+
+class TcpOutput(TlsOutput):
     """Another pipeline's tcp input, or any Fluent Forward collector."""
 
     type: Literal["tcp"] = Field(description="send over TCP, with acknowledgements")
     address: Receiver = Field(description="host and port of the receiver", examples=["127.0.0.1:24224"])
     tag: SomeText = Field(default="ringtap", description="tags are this, a dot, and request, response or replayed")
     compression: Literal["none", "gzip"] = Field(default="none", description="none or gzip")
+    tls: bool = Field(default=False, description="true: with TLS, and only so")
+    shared_key_file: SomeText | None = Field(
+        default=None, description="the file with the key that the receiver wants", examples=["shared.key"]
+    )
+    shared_key_env: SomeText | None = Field(
+        default=None, description="or the environment variable that holds it", examples=["RINGTAP_SHARED_KEY"]
+    )
+    user: SomeText | None = Field(default=None, description="who we are, if the receiver asks", examples=["edge-1"])
+    password_file: SomeText | None = Field(
+        default=None, description="the file with the password of that user", examples=["password"]
+    )
+    password_env: SomeText | None = Field(
+        default=None, description="or the environment variable that holds it", examples=["RINGTAP_PASSWORD"]
+    )
     retry: Seconds = Field(default=15.0, description="give up after this long without any sign of the receiver")
     connect_timeout: SomeSeconds = Field(default=5.0, description="for one attempt to connect")
     write_timeout: SomeSeconds = Field(default=5.0, description="for the receiver to take more bytes")
@@ -156,7 +188,7 @@ class StdoutOutput(AnyOutput):
     format: Literal["jsonl"] = Field(default="jsonl", description="jsonl: one JSON object per line")
 
 
-class HttpOutput(AnyOutput):
+class HttpOutput(TlsOutput):
     """A server that is sent every request as it was captured: replay."""
 
     type: Literal["http"] = Field(description="send the requests to a server, and take its answers")
@@ -217,19 +249,6 @@ class HttpOutput(AnyOutput):
     answers: bool = Field(default=False, description="true: all other outputs get the answers, as replayed messages")
     max_answer: Annotated[Size, Field(ge=1024, lt=2**32)] = Field(
         default=64 * 2**20, description="longest answer kept whole for that; of longer ones the rest is missing"
-    )
-    verify: bool = Field(default=True, description="false: any certificate of the target will do")
-    ca: SomeText | None = Field(
-        default=None, description="certificates to trust, PEM, instead of the system's", examples=["ca.pem"]
-    )
-    server_name: SomeText | None = Field(
-        default=None, description="name in SNI and in the certificate; the address's host", examples=["shop.example"]
-    )
-    certificate: SomeText | None = Field(
-        default=None, description="our own certificate, if the target asks for one, PEM", examples=["client.pem"]
-    )
-    key: SomeText | None = Field(
-        default=None, description="its key, if it is not in the same file", examples=["client.key"]
     )
 
     @property

@@ -140,6 +140,8 @@ def _example(location: tuple[int | str, ...]) -> str:
 def _nearest(location: tuple[int | str, ...]) -> str:
     name, table = str(location[-1]), _table_at(location)
     keys = [field.alias or key for key, field in table.model_fields.items()]
+    if f"{name}_file" in keys and f"{name}_env" in keys:
+        return f"a secret is not written here: write {name}_file, or {name}_env"
     near = difflib.get_close_matches(name, keys, n=1)
     if near:
         return f"did you mean {near[0]}?"

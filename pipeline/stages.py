@@ -37,6 +37,7 @@ from emit.records import (
     OutputSpec,
     ReaderSpec,
     ReceiverSpec,
+    ServerTlsSpec,
     Sifting,
     TlsSpec,
     WorkerSpec,
@@ -50,9 +51,10 @@ from emit.verdicts import Verdicts
 from pipeline import live, rules
 from pipeline.config import Config
 from pipeline.confinement import confine
+from pipeline.credentials import access, login
 from pipeline.inputs import FileInput, LiveInput, PcapInput, TcpInput
 from pipeline.lanes import by_kernel, lanes
-from pipeline.outputs import FileOutput, HttpOutput, Output, StdoutOutput, TcpOutput, replays
+from pipeline.outputs import FileOutput, HttpOutput, Output, StdoutOutput, TcpOutput, TlsOutput, replays
 from pipeline.steps import transforms
 from pipeline.trust import check_trust
 from pipeline.values import read_address, read_url
@@ -249,6 +251,7 @@ def _output(
     elif isinstance(output, TcpOutput):
         common |= {
             "address": output.address, "tag": output.tag, "compression": output.compression,
+            "tls": _tls(output, output.end[0]) if output.tls else None, "login": login(index, output),
             "retry_s": output.retry, "ack_timeout_s": output.ack_timeout,
             "connect_timeout_s": output.connect_timeout, "write_timeout_s": output.write_timeout,
             "window_chunks": output.window_chunks, "chunk_bytes": output.chunk_bytes,
@@ -299,12 +302,9 @@ def wanted(output: Output) -> str | None:
 
 def _target(output: HttpOutput, pace: Pace | None) -> HttpSpec:
     url = read_url(output.address)
-    tls = TlsSpec(
-        server_name=output.server_name or url.host, verify=output.verify,
-        ca=output.ca, certificate=output.certificate, key=output.key,
-    ) if url.tls else None  # fmt: skip
     return HttpSpec(
-        host=url.host, port=url.port, base=url.base, tls=tls, pace=pace or Pace.create(),
+        host=url.host, port=url.port, base=url.base, pace=pace or Pace.create(),
+        tls=_tls(output, url.host) if url.tls else None,
         authority={"target": url.authority, "captured": None}.get(output.host, output.host),
         pooled=output.mode == "pool", connections=output.connections, multiply=output.multiply,
         copy_header=output.copy_header, copy_parameter=output.copy_parameter,
@@ -312,6 +312,13 @@ def _target(output: HttpOutput, pace: Pace | None) -> HttpSpec:
         idle_s=output.idle_timeout, retry_s=output.retry, retries=output.retries, queue_bytes=output.queue,
         redirects=output.redirects, target_cookies=output.cookies == "target",
         max_answer=output.max_answer,
+    )  # fmt: skip
+
+
+def _tls(output: TlsOutput, host: str) -> TlsSpec:
+    return TlsSpec(
+        server_name=output.server_name or host, verify=output.verify,
+        ca=output.ca, certificate=output.certificate, key=output.key,
     )  # fmt: skip
 
 
@@ -397,10 +404,11 @@ def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
     import emit.receiver  # here, as a run that reads files has no use for it
 
     host, port = read_address(source.listen)
+    tls = None if source.certificate is None else ServerTlsSpec(source.certificate, source.key, source.client_ca)
     events, counters = EventQueue(), Counters(RECEIVER_COUNTERS)
     spec = ReceiverSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, outputs=outputs,
-        host=host, port=port, connections=source.max_connections,
+        host=host, port=port, tls=tls, access=access(source), connections=source.max_connections,
     )  # fmt: skip
     return Stage("receiver", emit.receiver.main, spec, events, counters, writes=outputs, source=True)
 

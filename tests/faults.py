@@ -212,6 +212,7 @@ class Authority:
         certificate, key = self.directory / "client.pem", self.directory / "client.key"
         certificate.write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
         made.private_key_pem.write_to_path(str(key))
+        key.chmod(0o600)
         return certificate, key
 
 

@@ -68,11 +68,25 @@ def test_a_file_that_exists_is_appended_to(monkeypatch, tmp_path):
     assert "appended to o.jsonl" in words('[input]\ntype = "tcp"\n[[output]]\ntype = "file"\npath = "o.jsonl"\n')
 
 
-@pytest.mark.parametrize(("listen", "warned"), [("127.0.0.1:1", False), ("[::1]:1", False), ("0.0.0.0:1", True)])
-def test_listening_to_the_network_is_pointed_out(listen, warned):
-    """There is no encryption and no password yet."""
-    said = words(f'[input]\ntype = "tcp"\nlisten = "{listen}"\n[[output]]\ntype = "null"\n')
-    assert ("anybody who reaches it can send" in said) == warned
+def test_listening_to_the_network_is_pointed_out(tmp_path):
+    """Who may send, and who could read it."""
+    key = tmp_path / "shared.key"
+    key.write_text("a secret of ours\n")
+    key.chmod(0o600)
+
+    def said(listen: str, more: str = "") -> str:
+        return words(f'[input]\ntype = "tcp"\nlisten = "{listen}"\n{more}\n[[output]]\ntype = "null"\n')
+
+    for inside in ("127.0.0.1:1", "[::1]:1", "localhost:1"):
+        assert "anybody" not in said(inside)
+    opened = said("0.0.0.0:1", "open_to_all = true")
+    assert "no key asked for: anybody who reaches it can send" in opened
+    assert "not encrypted" in opened
+    keyed = said("0.0.0.0:1", f'shared_key_file = "{key}"')
+    assert f"senders have the key in {key}" in keyed
+    assert "not encrypted: anybody on the way can read it" in keyed
+    assert "can send" not in keyed
+    assert "a secret of ours" not in opened + keyed
 
 
 def test_an_input_that_is_not_there_is_found():
