@@ -13,6 +13,7 @@ import logging
 import os
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from capture.counters import Counters
@@ -113,7 +114,7 @@ class FileOutput(LineOutput):
         """Open a file, and make directories whose names depend on the time."""
         path = self.names.path(begin_ns, number)
         if self.names.by_time and os.path.dirname(path):
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            make_directories(path)
         fd = os.open(path, self.flags, 0o600)
         return Target(path, begin_ns, number, fd, stat.S_ISREG(os.fstat(fd).st_mode))
 
@@ -310,3 +311,13 @@ class PieceOutput(FileOutput):
             with contextlib.suppress(OSError):
                 self.cut_back(self.written)
         return 0
+
+
+def make_directories(path: str) -> None:
+    """Make the directories above a file that are not there, each for its owner only: os.makedirs does the last so."""
+    for place in reversed(Path(path).parents):
+        try:
+            os.mkdir(place, 0o700)
+        except FileExistsError:
+            if not place.is_dir():
+                raise

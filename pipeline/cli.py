@@ -117,10 +117,11 @@ def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("mirror.toml"),
 ) -> None:
     """Write a commented configuration; never overwrites a file."""
+    from pipeline.run import private
     from pipeline.template import template
 
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with open(path, "x", encoding="utf-8", opener=private) as file:
             file.write(template())
     except FileExistsError as error:
         raise ConfigError(f"{path}: exists already and is left as it is; write another name") from error

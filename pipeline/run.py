@@ -192,13 +192,19 @@ def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: T
     return outcome.exit_code
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file, which nobody else can read if it is new."""
+    return os.open(path, flags, 0o600)
+
+
 def _write_ledger(ledger: dict[str, object], path: Path, outcome: Outcome) -> None:
     text = json.dumps(ledger | {"exit_code": outcome.exit_code, "errors": outcome.errors}, indent=1) + "\n"
     try:
         if str(path) == "-":
             os.write(1, text.encode())
         else:
-            path.write_text(text, encoding="utf-8")
+            with open(path, "w", encoding="utf-8", opener=private) as file:
+                file.write(text)
     except OSError as error:
         outcome.fail(f"--ledger {path}: cannot be written: {error.strerror}")
 
@@ -212,7 +218,7 @@ def _check_ledger_path(config: Config, path: Path | None) -> None:
             raise ConfigError("--ledger -: standard output is taken by an output; write a file name")
         return
     try:
-        with path.open("a", encoding="utf-8"):
+        with open(path, "a", encoding="utf-8", opener=private):
             pass
     except OSError as error:
         raise MirrorError(f"--ledger {path}: cannot be written: {error.strerror}") from error

@@ -218,13 +218,28 @@ def test_the_list_of_exceptions_is_not_longer_than_needed():
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_nothing_unpickles(path):
     """DESIGN 12.  multiprocessing itself pickles what a child is started with: our own process wrote that."""
-    assert not {name.split(".")[0] for name in imports_of(path)} & {
+    names = imports_of(path)
+    assert not (names | {name.split(".")[0] for name in names}) & {
         "pickle",
         "marshal",
         "shelve",
         "dill",
         "cloudpickle",
+        "joblib",
+        "multiprocessing.managers",
     }
+
+
+@pytest.mark.parametrize("path", [each for each in FILES if each.suffix == ".py"], ids=str)
+def test_nothing_uses_the_queues_that_pickle(path):
+    """What comes out of a queue, a pipe or a manager of multiprocessing has been unpickled."""
+    pickling = {"Queue", "SimpleQueue", "JoinableQueue", "Pipe", "Manager", "Pool", "Listener", "Client"}
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "multiprocessing":
+            assert not {alias.name for alias in node.names} & pickling, path
+        if isinstance(node, ast.Attribute) and node.attr in pickling:
+            assert isinstance(node.value, ast.Name), path
+            assert node.value.id == "faster_fifo", path
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ parent.
 import logging
 import multiprocessing
 import os
+import pickle  # noqa: TID251  # to show that nothing reads one
 import select
 from queue import Empty
 from typing import Any
 
+import msgpack
 import pytest
 
 from capture.child import BUG_EXIT_CODE, QUEUE_BYTES, EventHandler, EventQueue
@@ -121,3 +123,21 @@ def test_the_handler_adds_the_traceback():
     EventHandler(events).emit(record)
     (event,) = told(events)
     assert event["text"].startswith("it failed\nTraceback")
+
+
+def test_a_pickle_in_the_queue_is_not_executed(tmp_path):
+    """The library unpickles unless told otherwise; a child that was taken over could put anything there."""
+    target = tmp_path / "owned"
+
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(target),)
+
+    events = EventQueue()
+    events.dumps = pickle.dumps
+    events.put_nowait(Hostile())
+    with pytest.raises((ValueError, msgpack.UnpackException)):
+        events.get_many_nowait()
+    assert not target.exists()
+    pickle.loads(pickle.dumps(Hostile()))  # it does what it says, where it is
+    assert target.exists()
