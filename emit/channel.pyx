@@ -26,8 +26,12 @@ cdef class Channel:
     """One socket; its descriptor is closed by whoever closes the socket."""
 
     def __init__(self, connection):
-        self.socket = connection
         self.fd = connection.fileno()
+        self.secured(connection)
+
+    def secured(self, connection):
+        """Go on with a socket of the same descriptor, which may have TLS by now."""
+        self.socket = connection
         self.tls = isinstance(connection, ssl.SSLSocket)
 
     cdef bint arrived(self) except -1:

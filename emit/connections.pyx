@@ -242,6 +242,7 @@ cdef class Connections(Requests):
         try:
             if connection.state == CONNECTING:
                 connection.arrived()
+                connection.secured(self.upstream.secure(connection.socket))
                 connection.state = SHAKING
             if connection.tls:
                 awaited = connection.shake()

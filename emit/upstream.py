@@ -37,14 +37,18 @@ class Upstream:
             code = connection.connect_ex(address)
             if code not in UNDER_WAY:
                 raise OSError(code, os.strerror(code))
-            if self.context is None or self.spec.tls is None:
-                return connection
-            return self.context.wrap_socket(
-                connection, server_hostname=self.spec.tls.server_name, do_handshake_on_connect=False
-            )
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    def secure(self, connection: socket.socket) -> socket.socket:
+        """Put TLS, if the target has it, on a connection that is there: before, that would fail; raises OSError."""
+        if self.context is None or self.spec.tls is None:
+            return connection
+        return self.context.wrap_socket(
+            connection, server_hostname=self.spec.tls.server_name, do_handshake_on_connect=False
+        )
 
     def failed(self) -> None:
         """Take the next address the next time."""

@@ -11,6 +11,8 @@ from emit.records import HttpSpec, TlsSpec
 from emit.upstream import Upstream, explain, itself
 from tests.faults import Authority
 
+ESTABLISHED, SYN_SENT = 1, 2  # tcpi_state of tcp(7)
+
 
 def test_connecting_does_not_wait():
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -64,3 +66,23 @@ def test_trust_is_as_configured(tmp_path: Path):
     for wrong in ({"ca": str(tmp_path / "none")}, {"ca": str(key)}, {"certificate": str(authority.path)}):
         with pytest.raises(OSError):  # noqa: PT011  # of which SSLError is one
             Upstream(HttpSpec("h", 1, tls=TlsSpec("h", **wrong)))
+
+
+def test_tls_begins_when_the_connection_is_there_and_not_before():
+    """Any target that is not on this machine takes a while to answer; there, TLS would have failed every time."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        upstream = Upstream(HttpSpec("127.0.0.1", port, tls=TlsSpec("localhost", verify=False)))
+        waiting = [upstream.connect() for _ in range(8)]  # more than the backlog takes: their SYN is not answered
+        try:
+            states = [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] for each in waiting]
+            assert SYN_SENT in states
+            there = waiting[states.index(ESTABLISHED)]
+            with upstream.secure(there) as secured:
+                assert isinstance(secured, ssl.SSLSocket)
+        finally:
+            for each in waiting:
+                each.close()
+    plain = Upstream(HttpSpec("127.0.0.1", port))
+    with socket.socket() as one:
+        assert plain.secure(one) is one
