@@ -99,6 +99,14 @@ cdef size_t shortfall(Cursor* c) noexcept nogil:
     return c.left + 1
 
 
+def count_nils(const uint8_t[::1] data not None):
+    """Return how many heartbeats stand in a row here: a client may send a million of them."""
+    cdef Py_ssize_t count = 0
+    while count < data.shape[0] and data[count] == 0xc0:
+        count += 1
+    return count
+
+
 def split_body(const uint8_t[::1] element not None):
     """Say what a frame's second element is: (mode, offset of what is inside).
 

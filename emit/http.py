@@ -5,7 +5,6 @@ was answered, whatever the answer says; the ring is released up to the oldest re
 """
 
 import logging
-import resource
 import select
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from assemble.message import Message
 from capture.counters import Counters
 from capture.ring import Consumer
+from emit.descriptors import raise_descriptor_limit
 from emit.engine import Engine
 from emit.output import Output
 from emit.records import OutputSpec
@@ -188,10 +188,3 @@ def replayed(answer: "Answered") -> Message:
         first_ns=sent_ns, last_ns=ended_ns, method=None, target=None, status=status, head=head,
         complete=complete, missing=0, payload=payload,
     )  # fmt: skip
-
-
-def raise_descriptor_limit() -> None:
-    """Allow this process as many descriptors as it may have: each connection needs one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -8,6 +8,7 @@ on now.
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from capture.counters import Counters
 from capture.errors import MalformedTraffic
@@ -18,6 +19,9 @@ from emit.sessions import Sessions
 from emit.taken import Delta, Taken
 
 log = logging.getLogger(__name__)
+
+FRAMES_A_TURN: Final = 64
+"""Of one connection, before all others have had theirs: a flood of tiny frames takes its share and no more."""
 
 
 class Intake:
@@ -42,10 +46,12 @@ class Intake:
         return Joiner(self.budget, self.feeder.decoder.part_bytes)
 
     def run(self, connection: Connection) -> bool:
-        """Take the chunks that a connection has brought; False if one has to wait for room.
+        """Take the chunks that a connection has brought, as many as are its share; False if one waits for room.
 
-        Raises MalformedTraffic, after which the connection is to be closed (`close`).
+        Where there may be more of them, the connection is `behind`.  Raises MalformedTraffic, after which the
+        connection is to be closed (`close`).
         """
+        connection.share = FRAMES_A_TURN
         while connection.chunk is not None or self.begin(connection):
             if not self.feed(connection):
                 return False
@@ -74,7 +80,8 @@ class Intake:
 
     def begin(self, connection: Connection) -> bool:
         """Make the next whole frame the connection's chunk; repetitions are answered and passed over."""
-        while (incoming := connection.next_chunk()) is not None:
+        while connection.share and (incoming := connection.next_chunk()) is not None:
+            connection.share -= 1
             self.counters.add("chunks")
             if incoming.ident is None or self.is_new(connection, *incoming.ident):
                 connection.pending = Pending(incoming.ack, incoming.ident, connection)
@@ -208,17 +215,20 @@ class Intake:
 
     def lose_parts(self, connection: Connection) -> None:
         """Forget the messages in parts that a connection has begun: their chunks are as if they had never come."""
-        for chunk in connection.joiner.close():
-            self.forget(chunk)
+        self.forget(*connection.joiner.close())
         self.counters.add("records_refused", connection.joiner.refused)
         connection.joiner.refused = 0
 
-    def forget(self, chunk: Pending) -> None:
-        """Make a chunk new again, should it come again."""
-        if chunk.ident is not None:
-            self.sessions.forget(*chunk.ident)
-            self.by_ident.pop(chunk.ident, None)
-        self.pending = [other for other in self.pending if other is not chunk]
+    def forget(self, *chunks: Pending) -> None:
+        """Make chunks new again, should they come again."""
+        if not chunks:
+            return
+        for chunk in chunks:
+            if chunk.ident is not None:
+                self.sessions.forget(*chunk.ident)
+                self.by_ident.pop(chunk.ident, None)
+        lost = {id(chunk) for chunk in chunks}
+        self.pending = [chunk for chunk in self.pending if id(chunk) not in lost]
 
     def count_written(self) -> None:
         """Bring the counters up to date with what the decoder and the queues have done."""

@@ -21,6 +21,9 @@ from assemble.records import (
 )
 from capture.errors import MalformedTraffic
 
+CHUNK_COST: Final = 16 * 1024
+PIECE_COST: Final = 64
+"""Counted for each chunk, and for each part, that a message is held in: one may come in a million empty parts."""
 MOST_UNFINISHED: Final = 64
 """Messages under way on one connection; our sender has one at a time, a relay may mix those of several."""
 
@@ -75,6 +78,7 @@ class Unfinished:
     fields: list[int | bytes]
     pieces: list[bytes] = field(default_factory=list)
     size: int = 0
+    held_bytes: int = 0  # of the budget
     chunks: list[Pending] = field(default_factory=list)
 
 
@@ -112,12 +116,17 @@ class Joiner:
             return None
         message.pieces.append(payload)
         message.size += len(payload)
-        self.budget.held_bytes += len(payload)
-        if not any(known is chunk for known in message.chunks):
+        cost = len(payload) + PIECE_COST
+        if not message.chunks or message.chunks[-1] is not chunk:
             message.chunks.append(chunk)
             chunk.waits += 1
-        if message.size > self.budget.most_message_bytes or self.budget.held_bytes > self.budget.most_bytes:
-            raise MalformedTraffic(f"a message in parts of more than {message.size - 1} bytes", at=part)
+            cost += CHUNK_COST
+        message.held_bytes += cost
+        self.budget.held_bytes += cost
+        if message.size > self.budget.most_message_bytes:
+            raise MalformedTraffic(f"a message in parts of more than {self.budget.most_message_bytes} bytes", at=part)
+        if self.budget.held_bytes > self.budget.most_bytes:
+            raise MalformedTraffic("more messages in parts, over all connections, than there is memory for", at=part)
         return self.finish(key) if part + 1 == parts else None
 
     def finish(self, key: tuple[int, int]) -> Whole | None:
@@ -129,6 +138,7 @@ class Joiner:
             self.give_up(key)
             return None
         del self.unfinished[key]
+        self.budget.held_bytes -= message.held_bytes - len(payload)
         fields[AT_TOTAL] = len(payload)
         fields[AT_START_LEN] = payload.find(b"\n") + 1
         whole = Whole(message.ring, fields, payload, message.chunks, self.part_bytes, len(message.pieces))
@@ -140,7 +150,7 @@ class Joiner:
         message = self.unfinished.pop(key, None)
         if message is not None:
             self.refused += len(message.pieces)
-            self.budget.held_bytes -= message.size
+            self.budget.held_bytes -= message.held_bytes
             for chunk in message.chunks:
                 chunk.waits -= 1
 

@@ -16,19 +16,24 @@ from capture.child import run_child
 from capture.errors import MalformedTraffic, MirrorError
 from emit.admission import Admission
 from emit.connection import Connection
+from emit.descriptors import raise_descriptor_limit
 from emit.feeding import Feeder
 from emit.intake import Intake
 from emit.joining import Budget
+from emit.listening import Listener, shown
+from emit.places import Places
 from emit.records import ReceiverSpec
 from emit.sessions import Sessions
+from emit.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 128
 MOST_OUTGOING_BYTES: Final = 1024 * 1024
 """Acknowledgements that a peer may leave unread."""
 CHECK_S: Final = 1.0
 """How often slow connections are looked for, and a sign of life is given."""
+LONGEST_TURN_S: Final = 2 * CHECK_S
+"""Time beyond that in which we did not look is not held against anybody: we were stopped, or there was much to do."""
 
 
 def main(spec: ReceiverSpec) -> None:
@@ -47,13 +52,19 @@ class Receiver:
         if spec.attempt:
             self.intake.recover()
         self.admission = Admission(spec, spec.counters)
+        self.places = Places(spec.connections, spec.connections_per_address)
+        self.sparing = Sparing()
+        self.held_bytes = 0  # by connections
+        self.now_s = 0.0  # time in which we looked at connections
+        self.checked_s = 0.0
+        self.turned_s = time.monotonic()
         self.connections: dict[int, Connection] = {}
         self.sockets: dict[Connection, socket.socket] = {}
         self.interest: dict[int, int] = {}
         self.work: dict[Connection, None] = {}  # with bytes to look at, in order
         self.stalled: dict[Connection, None] = {}  # waiting for room in a ring
         self.poller = select.epoll()
-        self.listener: socket.socket | None = None
+        self.listener: Listener | None = None
         self.wake_fd = -1
         self.stop = False
         self.deadline_s: float | None = None  # of the drain, once it has begun
@@ -62,6 +73,9 @@ class Receiver:
 
     def run(self) -> None:
         """Listen, receive until SIGTERM, finish what is there as a whole, and close the rings."""
+        raise_descriptor_limit()
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(self.sparing)
         try:
             self.listen()
             self.watch_signals()
@@ -77,21 +91,11 @@ class Receiver:
 
     def listen(self) -> None:
         """Bind the listening socket, and tell where."""
-        host, port = self.spec.host, self.spec.taken.port or self.spec.port
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self.listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except (OSError, OverflowError) as error:
-            text = str(error)
-            if isinstance(error, OSError) and error.errno is not None:  # negative: of getaddrinfo(3)
-                text = os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
-            raise MirrorError(f"cannot listen on {shown(host, port)}: {text.lower()}") from error
-        self.listener.setblocking(False)
-        self.poller.register(self.listener, select.EPOLLIN)
-        bound = self.listener.getsockname()
-        self.spec.taken.port = bound[1]
-        self.spec.events.tell("listening", host=bound[0], port=bound[1])
-        log.info("listening on %s", shown(bound[0], bound[1]))
+        self.listener = Listener(self.spec.host, self.spec.taken.port or self.spec.port, self.poller)
+        host, port = self.listener.address
+        self.spec.taken.port = port
+        self.spec.events.tell("listening", host=host, port=port)
+        log.info("listening on %s", shown(host, port))
 
     def watch_signals(self) -> None:
         """Have SIGTERM noted, and the poller woken by it."""
@@ -110,9 +114,9 @@ class Receiver:
         armed = self.feeder.arm(self.intake.pending)
         ready = self.poller.poll(self.timeout_s() if armed and not self.work else 0)
         self.feeder.disarm()
-        now_s = time.monotonic()
+        now_s = self.tick()
         if self.stop and self.deadline_s is None:
-            self.begin_drain(now_s)
+            self.begin_drain()
         for fd, events in ready:
             if fd in self.connections:
                 self.attend(self.connections[fd], events, now_s)
@@ -135,17 +139,23 @@ class Receiver:
         self.check(now_s)
         self.intake.count_written()
 
+    def tick(self) -> float:
+        """Return the time by which connections are judged: it does not go on while we do not."""
+        clock_s = time.monotonic()
+        self.now_s += min(clock_s - self.turned_s, LONGEST_TURN_S)
+        self.turned_s = clock_s
+        return self.now_s
+
     def timeout_s(self) -> float | None:
         """Return how long to sleep at most."""
         if self.deadline_s is not None:
             return max(self.deadline_s - time.monotonic(), 0)
         return CHECK_S
 
-    def begin_drain(self, now_s: float) -> None:
+    def begin_drain(self) -> None:
         """Stop accepting and reading; what has come as a whole is finished."""
-        self.deadline_s = now_s + self.spec.drain_s
+        self.deadline_s = time.monotonic() + self.spec.drain_s
         if self.listener is not None:
-            self.poller.unregister(self.listener)
             self.listener.close()
             self.listener = None
         for connection in list(self.connections.values()):
@@ -170,21 +180,15 @@ class Receiver:
         for connection in list(self.connections.values()):
             self.drop(connection)
         self.poller.close()
+        self.sparing.tell()
 
     # -- connections
 
     def accept(self, now_s: float) -> None:
         """Take new connections, as many as there may be."""
         assert self.listener is not None
-        while True:
-            try:
-                accepted, address = self.listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:  # the peer has gone already, or there are no descriptors left
-                log.warning("a connection could not be accepted: %s", error.strerror)
-                return
-            if len(self.connections) >= self.spec.connections or self.admission.crowded:
+        for accepted, address in self.listener.accept():
+            if self.admission.crowded or not self.make_place(address[0], now_s):
                 self.counters.add("connections_refused")
                 accepted.close()
                 continue
@@ -199,12 +203,27 @@ class Receiver:
             peer = shown(address[0], address[1])
             joiner = self.intake.joiner()
             connection = Connection(peer, joiner, self.spec.frame_bytes, self.spec.inflated_bytes)
-            connection.heard_s = now_s
+            connection.heard_s = connection.brought_s = now_s
+            self.places.take(connection, address[0])
             self.admission.meet(connection, accepted, now_s)
             self.connections[accepted.fileno()] = connection
             self.sockets[connection] = accepted
             self.counters.add("connections")
             self.set_interest(connection)
+
+    def make_place(self, host: str, now_s: float) -> bool:
+        """Whether there is a place for a connection from an address; one that brings nothing gives way for it."""
+        why = self.places.refusal(host)
+        if why is None and self.places.full:
+            idle = self.places.idle(now_s, self.intake.owes)
+            if idle is not None:
+                self.counters.add("connections_evicted")
+                self.drop(idle)
+                return True
+            why = f"{self.places.most} are open already (input.max_connections)"
+        if why is not None:
+            log.warning("a connection from %s is refused: %s", host, why)
+        return why is None
 
     def attend(self, connection: Connection, events: int, now_s: float) -> None:
         """Act on a connection's poll events."""
@@ -213,6 +232,8 @@ class Receiver:
             return
         if events & select.EPOLLOUT:
             self.send(connection)
+        if connection.behind:
+            return
         if (
             not connection.ended
             and connection.chunk is None
@@ -237,6 +258,16 @@ class Receiver:
         connection.inbox.filled(count)
         connection.ended = count == 0
         self.counters.add("bytes_in", count)
+        self.weigh(connection)
+
+    def weigh(self, connection: Connection) -> None:
+        """Note what a connection holds now; if all together hold too much, the one that holds most is closed."""
+        self.held_bytes += connection.held_bytes - connection.weight
+        connection.weight = connection.held_bytes
+        if self.held_bytes > self.spec.held_bytes:
+            largest = max(self.connections.values(), key=lambda each: each.weight)
+            error = MalformedTraffic("frames under way, over all connections, of too many bytes", at=0)
+            self.fail(largest, error)
 
     def send(self, connection: Connection) -> None:
         """Send what the peer takes of our answers."""
@@ -277,6 +308,8 @@ class Receiver:
         """Close a connection; parts of messages that it has not brought to their end are lost, and may come again."""
         self.intake.close(connection)
         self.admission.forget(connection)
+        self.places.leave(connection)
+        self.held_bytes -= connection.weight
         closing = self.sockets.pop(connection)
         del self.connections[closing.fileno()]
         if self.interest.pop(closing.fileno(), -1) >= 0:
@@ -306,15 +339,22 @@ class Receiver:
         finally:
             self.work.update(dict.fromkeys(self.intake.superseded))
             self.intake.superseded.clear()
+        self.weigh(connection)
+        if connection not in self.sockets:
+            return
+        if connection.brought_s == connection.heard_s:
+            self.places.refresh(connection)
         self.send(connection)
+        if connection.behind:
+            self.work[connection] = None
+            return
         if not done:
             self.stalled[connection] = None
             self.set_interest(connection)
             return
         if self.deadline_s is not None:
             self.intake.lose_parts(connection)
-        answered = connection.gone or not (connection.outgoing or self.intake.owes(connection))
-        if connection.ended and answered and self.deadline_s is None:
+        if connection.ended and self.deadline_s is None and self.is_answered(connection):
             if connection.in_frame:
                 self.counters.add("connections_failed")
                 log.warning("%s: the connection ended inside a frame", connection.peer)
@@ -322,16 +362,25 @@ class Receiver:
             return
         self.set_interest(connection)
 
+    def is_answered(self, connection: Connection) -> bool:
+        """Whether there is nothing more to be sent to a connection."""
+        return connection.gone or not (connection.outgoing or self.intake.owes(connection))
+
     def check(self, now_s: float) -> None:
-        """End connections that hold a frame back, or do not say who they are."""
+        """Once in a while, end connections that hold a frame back or do not say who they are, and look after what is not urgent."""
+        if now_s - self.checked_s < CHECK_S:
+            return
+        self.checked_s = now_s
         for connection in list(self.connections.values()):
             try:
                 self.admission.check(connection, now_s)
                 connection.check_stall(now_s, self.spec.stall_s)
             except MalformedTraffic as error:
                 self.fail(connection, error)
-
-
-def shown(host: str, port: int) -> str:
-    """Return an address as it is written: IPv6 in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            else:
+                if connection.chunk is None:
+                    connection.inbox.rest()
+                    self.weigh(connection)
+        if self.listener is not None:
+            self.listener.wake()
+        self.sparing.tell()

@@ -83,7 +83,8 @@ RECEIVER_COUNTERS: Final = (
     "connections",  # accepted
     "connections_failed",  # ended by us: malformed, over a limit, reset
     "handshakes_failed",  # of those: without TLS, a certificate or a key that is right, or not in time
-    "connections_refused",  # closed at once, as there were too many, or too many that had not shown who they are
+    "connections_refused",  # closed at once: too many, of one address or in all, or that had not shown who they are
+    "connections_evicted",  # closed as there was no place for another, and this one had brought nothing for long
     "chunks",  # read whole, repetitions included
     "chunks_repeated",  # dropped, as an earlier copy was taken
     "records",  # read from chunks that were not repetitions; a message in several parts has several
@@ -298,11 +299,13 @@ class ReceiverSpec:
     access: Access | None = None
     connections: int = 256  # open at a time
     handshake_s: float = 10.0  # for TLS, and for the shared key
+    connections_per_address: int = 256  # of those
     frame_bytes: int = 32 * 1024 * 1024  # of one Forward frame as it comes
     inflated_bytes: int = 64 * 1024 * 1024  # of one frame's entries after gzip
     message_bytes: int = 128 * 1024 * 1024  # of one message that comes in parts
     joining_bytes: int = 512 * 1024 * 1024  # held for messages that are not whole yet, all connections together
-    stall_s: float = 60.0  # a frame that has begun and of which nothing more comes for so long ends its connection
+    held_bytes: int = 512 * 1024 * 1024  # in frames that are under way or being taken, all connections together
+    stall_s: float = 60.0  # a frame that has begun and of which (next to) nothing more comes for so long is not awaited
     drain_s: float = 5.0  # how long to wait at the end for outputs to let go of what is not acknowledged yet
     attempt: int = 0  # how many processes have died at this work
     taken: Taken = field(default_factory=lambda: Taken(MOST_SESSIONS), repr=False)  # what the dead leave to the next

@@ -100,7 +100,11 @@ class TcpInput(Table):
     type: Literal["tcp"] = Field(description="receive messages over TCP")
     listen: Address = Field(default="127.0.0.1:24224", description="address to listen on; port 0 takes any free port")
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=64, description="connections served at the same time; more are refused"
+        default=64,
+        description="connections served at the same time; one more takes the place of one idle for 10 s, or is refused",
+    )
+    max_connections_per_address: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=32, description="of those, from one address (of IPv6, one /64); more are refused"
     )
     certificate: SomeText | None = Field(
         default=None, description="our certificate, PEM: TLS is spoken, and only that", examples=["server.pem"]

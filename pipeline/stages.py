@@ -409,6 +409,7 @@ def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
     spec = ReceiverSpec(
         parent=os.getpid(), level=level, events=events, counters=counters, outputs=outputs,
         host=host, port=port, tls=tls, access=access(source), connections=source.max_connections,
+        connections_per_address=source.max_connections_per_address,
     )  # fmt: skip
     return Stage("receiver", emit.receiver.main, spec, events, counters, writes=outputs, source=True)
 

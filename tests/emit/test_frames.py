@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.errors import MalformedTraffic
-from emit.frames import FrameScanner, split_body
+from emit.frames import FrameScanner, count_nils, split_body
 
 plain = st.recursive(
     st.none()
@@ -101,3 +101,10 @@ def test_the_second_element_tells_the_mode():
     assert split_body(msgpack.packb([1, 2])) == ("forward", 1)
     assert split_body(msgpack.packb(1_700_000_000)) == ("message", 5)
     assert split_body(msgpack.packb(msgpack.ExtType(0, bytes(8))))[0] == "message"
+
+
+@given(st.integers(0, 300), st.binary(max_size=3))
+def test_heartbeats_in_a_row_are_passed_over_at_once(count: int, rest: bytes):
+    """A million of them in Python, one by one, would keep everybody else waiting."""
+    data = b"\xc0" * count + rest
+    assert count_nils(data) == len(data) - len(data.lstrip(b"\xc0"))

@@ -4,7 +4,7 @@ from capture.counters import Counters
 from capture.ring import Consumer, Ring
 from emit.connection import Connection
 from emit.feeding import Feeder
-from emit.intake import Intake
+from emit.intake import FRAMES_A_TURN, Intake
 from emit.joining import Budget
 from emit.records import RECEIVER_COUNTERS
 from emit.sessions import Sessions
@@ -196,3 +196,21 @@ def test_gaps_are_reported():
     side = Side()
     side.receive(side.connect(), chunk(3) + chunk(7))
     assert side.counters["gaps"] == 3
+
+
+def test_a_flood_of_frames_takes_its_share_and_no_more():
+    """Thousands of tiny chunks in one read: the others have their turn between, and none is lost."""
+    side = Side()
+    peer = side.connect()
+    wire = b"".join(chunk(number, b"") for number in range(2 * FRAMES_A_TURN + 1))
+    assert side.receive(peer, wire)
+    turns = 1
+    while peer.behind:
+        assert side.counters["chunks"] == turns * FRAMES_A_TURN
+        assert side.intake.run(peer)
+        turns += 1
+    assert turns == 3
+    assert side.acks(peer) == [name(number) for number in range(2 * FRAMES_A_TURN + 1)]
+    again = side.connect()
+    assert side.receive(again, wire)
+    assert again.behind, "repetitions are frames, too"

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assemble.message import Message, read_message
-from assemble.records import MESSAGE_HEADER
+from assemble.records import AT_PART, AT_PARTS, MESSAGE_HEADER
 from capture.errors import MalformedTraffic
-from emit.joining import MOST_UNFINISHED, Budget, Joiner, Pending, Whole
+from emit.joining import CHUNK_COST, MOST_UNFINISHED, PIECE_COST, Budget, Joiner, Pending, Whole
 from tests.emit.builders import records_of, request, response
 
 
@@ -41,7 +41,7 @@ def records(whole: Whole | None) -> list[bytes]:
 def test_parts_of_one_size_become_parts_of_another(size: int, came: int, goes: int):
     """Sender and receiver may have rings of different sizes; the message is the same."""
     message = response(5, bytes(number % 251 for number in range(size)))
-    joiner = Joiner(Budget(1 << 20, 1 << 20), goes * 24)
+    joiner = Joiner(Budget(1 << 20, 1 << 24), goes * 24)
     found = [joiner.add(0, *part, pending()) for part in parts_of(message, came * 24)]
     assert found[:-1] == [None] * (len(found) - 1)
     assert records(found[-1]) == records_of(message, goes * 24)
@@ -100,12 +100,12 @@ def test_what_is_held_is_bounded():
     joiner.add(0, *parts[1], pending())
     with pytest.raises(MalformedTraffic, match="in parts"):
         joiner.add(0, *parts[2], pending())
-    budget = Budget(1 << 20, 100)
+    budget = Budget(1 << 20, 2 * (CHUNK_COST + PIECE_COST + 48) + 4)
     Joiner(budget, 1 << 20).add(0, *parts[0], pending())
     Joiner(budget, 1 << 20).add(0, *parts[0], pending())
-    with pytest.raises(MalformedTraffic, match="in parts"):
+    with pytest.raises(MalformedTraffic, match="over all connections"):
         Joiner(budget, 1 << 20).add(0, *parts[0], pending())
-    joiner = Joiner(Budget(1 << 20, 1 << 20), 1 << 20)
+    joiner = Joiner(Budget(1 << 20, 1 << 22), 1 << 20)
     for number in range(MOST_UNFINISHED):
         joiner.add(0, *parts_of(response(number, bytes(500)), 48)[0], pending())
     with pytest.raises(MalformedTraffic, match="at a time"):
@@ -123,3 +123,36 @@ def test_a_start_line_that_lies_outside_the_message_is_refused():
     found += [joiner.add(0, *part, pending()) for part in parts[1:]]
     assert not any(found)
     assert joiner.refused == len(parts)
+
+
+def test_parts_without_a_byte_are_not_free():
+    """A message may say that it has a million parts, and bring each in a chunk of its own, with nothing in it."""
+    fields = list(MESSAGE_HEADER.unpack(parts_of(response(1, bytes(500)), 48)[0][0]))
+    budget = Budget(1 << 20, 1 << 20)
+    joiner = Joiner(budget, 1 << 20)
+    most = budget.most_bytes // (CHUNK_COST + PIECE_COST)
+    headers = []
+    for number in range(most + 1):
+        fields[AT_PART], fields[AT_PARTS] = number, 1 << 20
+        headers.append(MESSAGE_HEADER.pack(*fields))
+    for header in headers[:-1]:
+        joiner.add(0, header, b"", pending())
+    with pytest.raises(MalformedTraffic, match="over all connections"):
+        joiner.add(0, headers[-1], b"", pending())
+    assert len(joiner.close()) == most + 1
+    assert budget.held_bytes == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 9)), max_size=60))
+def test_the_budget_comes_back(steps: list[tuple[int, int, int]]):
+    """Whatever comes in whatever order: what is held at the end is what lies in whole messages, and then nothing."""
+    budget = Budget(1 << 20, 1 << 24)
+    joiner = Joiner(budget, 1 << 20)
+    chunks = [pending() for _ in range(10)]
+    messages = [parts_of(response(number, bytes(100)), 48) for number in range(4)]
+    whole = 0
+    for number, part, chunk in sorted(steps, key=lambda step: step[2]):
+        made = joiner.add(0, *messages[number][part % len(messages[number])], chunks[chunk])
+        whole += 0 if made is None else len(made.payload)
+    joiner.close()
+    assert budget.held_bytes == whole
