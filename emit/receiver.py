@@ -367,7 +367,7 @@ class Receiver:
         return connection.gone or not (connection.outgoing or self.intake.owes(connection))
 
     def check(self, now_s: float) -> None:
-        """Once in a while, end connections that hold a frame back or do not say who they are, and look after what is not urgent."""
+        """Once in a while, end connections that hold back a frame, or who they are; and see to what is not urgent."""
         if now_s - self.checked_s < CHECK_S:
             return
         self.checked_s = now_s
