@@ -1,0 +1,30 @@
+"""Runs the modules of this package for some minutes each; what `scripts/torture` starts."""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+import time
+
+import tests.torture
+
+
+def main() -> int:
+    """Run them; the first that fails ends it with 1."""
+    known = sorted(each.name for each in pkgutil.iter_modules(tests.torture.__path__) if not each.name.startswith("_"))
+    parser = argparse.ArgumentParser(prog="torture", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="for each (default: 1)")
+    parser.add_argument("name", nargs="*", help=f"of {', '.join(known)}; default: all")
+    chosen = parser.parse_args()
+    for name in chosen.name or known:
+        if name not in known:
+            parser.error(f"{name}: there are {', '.join(known)}")
+        began_s = time.monotonic()
+        print(f"{name}: {(importlib.import_module(f'tests.torture.{name}').__doc__ or '').splitlines()[0]}")
+        for line in importlib.import_module(f"tests.torture.{name}").main(chosen.minutes):
+            print(f"  {time.monotonic() - began_s:6.0f} s  {line}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
