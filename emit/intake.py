@@ -116,10 +116,13 @@ class Intake:
         producers = self.feeder.producers
         self.taken.recover(producers, self.counters)
         self.before = {ring: producer.position for ring, producer in enumerate(producers)}
+        missing = 0
         for known in self.taken.sessions():
+            missing += len(known.holes)
             self.sessions.restore(known.session, known.first, known.last, known.holes)
             if known.partial >= 0:
                 self.resumed[known.session, known.partial] = known.at
+        self.counters.set("gaps", max(self.counters["gaps"], missing))
 
     def note(self, delta: Delta, show: Callable[[], None]) -> None:
         """Show the workers what was written, in one step with what that makes of chunks."""
@@ -154,8 +157,9 @@ class Intake:
         connection.session = session
         new = self.sessions.take(session, sequence)
         if self.sessions.gaps:
-            self.counters.add("gaps", self.sessions.gaps)
-            log.warning("%s: %d chunks were never received", connection.peer, self.sessions.gaps)
+            self.counters.set("gaps", max(self.counters["gaps"] + self.sessions.gaps, 0))
+            if self.sessions.gaps > 0:
+                log.warning("%s: %d chunks have not come, and later ones have", connection.peer, self.sessions.gaps)
             self.sessions.gaps = 0
         return new
 

@@ -93,7 +93,7 @@ RECEIVER_COUNTERS: Final = (
     "messages",  # written into the rings; one that came in several parts counts once
     "message_bytes",  # their payloads
     "bytes_in",  # as read from the sockets
-    "gaps",  # chunks that a sender numbered and that never came
+    "gaps",  # chunks that a sender numbered and that have not come, a level
 )
 
 READER_COUNTERS: Final = (

@@ -19,7 +19,7 @@ class Track:
 
     first: int  # nothing is known of what is below
     last: int  # the highest taken
-    holes: set[int] = field(default_factory=set)  # between the two, not taken
+    holes: dict[int, bool] = field(default_factory=dict)  # between the two, not taken; whether counted as gaps
 
 
 class Sessions:
@@ -28,7 +28,7 @@ class Sessions:
     def __init__(self, most: int) -> None:
         self.most = most
         self.tracks: OrderedDict[bytes, Track] = OrderedDict()
-        self.gaps = 0  # sequence numbers passed over
+        self.gaps = 0  # sequence numbers passed over, less those that came after all; since whoever looks has looked
 
     def take(self, session: bytes, sequence: int) -> bool:
         """Note a chunk; False if it has been taken before."""
@@ -42,28 +42,28 @@ class Sessions:
         if sequence > track.last:
             missing = sequence - track.last - 1
             self.gaps += missing
-            self.open_holes(track, range(max(track.last + 1, sequence - MOST_HOLES), sequence))
+            self.open_holes(track, range(max(track.last + 1, sequence - MOST_HOLES), sequence), counted=True)
             track.last = sequence
             return True
         if sequence < track.first:
             return True
         if sequence in track.holes:
-            track.holes.remove(sequence)
+            self.gaps -= track.holes.pop(sequence)
             return True
         return False
 
     def restore(self, session: bytes, first: int, last: int, holes: Iterable[int]) -> None:
-        """Know what is known of a session from elsewhere; it is the one heard of last."""
-        self.tracks[session] = Track(first, last, set(holes))
+        """Know what is known of a session from elsewhere; it is the one heard of last.  Its holes count as gaps."""
+        self.tracks[session] = Track(first, last, dict.fromkeys(holes, True))
 
     def forget(self, session: bytes, sequence: int) -> None:
         """Take a chunk back: what it held is lost here, and has to come again."""
         track = self.tracks.get(session)
         if track is not None and track.first <= sequence <= track.last:
-            self.open_holes(track, range(sequence, sequence + 1))
+            self.open_holes(track, range(sequence, sequence + 1), counted=False)
 
-    def open_holes(self, track: Track, sequences: range) -> None:
+    def open_holes(self, track: Track, sequences: range, *, counted: bool) -> None:
         """Remember sequence numbers that have not been taken; the lowest go first when there are too many."""
-        track.holes.update(sequences)
+        track.holes.update(dict.fromkeys(sequences, counted))
         while len(track.holes) > MOST_HOLES:
-            track.holes.remove(min(track.holes))
+            del track.holes[min(track.holes)]
