@@ -119,23 +119,24 @@ class StreamSource(Source):
     def pieces(self, separator: bytes, most_bytes: int) -> Iterator[tuple[bytes | None, int]]:
         """Yield what lies before each separator, and where in the unpacked file it begins; None: it is too long.
 
-        What is left at the end is in `rest`, and begins at `rest_at`.
+        What is left at the end is in `rest`, and begins at `rest_at`; if that is too long, it is a piece like others.
         """
         self.rest, self.rest_at = b"", 0
         buffer = bytearray()
         at = scanned = 0  # in the buffer: where the piece begins, up to where it holds no separator
-        base = 0  # where the buffer begins in the file
+        base = begun = 0  # where the buffer begins in the file, and the piece
         dropped = False  # of the piece, what was in the buffer is gone
         while True:
             found = buffer.find(separator, scanned)
             if found >= 0:
                 piece = None if dropped or found - at > most_bytes else bytes(memoryview(buffer)[at:found])
-                yield piece, base + at
+                yield piece, begun
                 at = scanned = found + len(separator)
+                begun = base + at
                 dropped = False
                 continue
             scanned = max(at, len(buffer) - len(separator) + 1)
-            if dropped or len(buffer) - at > most_bytes:
+            if dropped or scanned - at > most_bytes:
                 dropped, at = True, scanned
             if at > KEPT_BYTES:
                 del buffer[:at]
@@ -146,9 +147,12 @@ class StreamSource(Source):
             buffer += data
         if self.opened.stopped:
             return  # this is not the end of the file
-        self.rest, self.rest_at = bytes(memoryview(buffer)[at:]), base + at
+        if dropped or len(buffer) - at > most_bytes:
+            yield None, begun
+        else:
+            self.rest, self.rest_at = bytes(memoryview(buffer)[at:]), begun
         if self.opened.stream.fault is not None:
-            self.cut_at = self.rest_at
+            self.cut_at = begun
             self.say(self.opened.stream.fault)
 
     def cut(self, at: int, size: int) -> None:
