@@ -54,7 +54,7 @@ def change(which: int, flags: int, payload: bytes) -> None:
     step = SPECS[which % len(SPECS)].make()
     changed = check_change(step, read_message(record_of(message)))
     again = check_change(step, changed)
-    if which % len(SPECS) in (0, 1, 2, 6):
+    if which % len(SPECS) in (0, 1, 2, 6) and (changed.kind != "request" or changed.target):
         assert again.payload == changed.payload, "a second time changes more"
 
 
