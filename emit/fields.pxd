@@ -81,9 +81,8 @@ cdef inline Text authority_of(Text target) noexcept nogil:
 cdef inline Text after_authority(Text target) noexcept nogil:
     """Return path and query of a target; NULL if it has no path, as with CONNECT."""
     cdef Text authority = authority_of(target)
-    cdef const uint8_t* end = target.at + target.size
     if authority.at != NULL:
-        return Text(authority.at + authority.size, end - authority.at - authority.size)
+        return Text(authority.at + authority.size, target.at + target.size - authority.at - authority.size)
     return target if target.size and (target.at[0] == c'/' or target.at[0] == c'*') else nothing()
 
 
