@@ -15,8 +15,6 @@ FIRST_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 1024 * 1024
 LEAST_BYTES_PER_S: Final = 16 * 1024
 """A frame that comes more slowly is not waited for longer than for one that has stopped."""
-IDLE_S: Final = 10.0
-"""Without a chunk for so long, a connection has to give way if there is no place for another."""
 
 
 class Inbox:
@@ -119,7 +117,7 @@ class Connection:
     @property
     def behind(self) -> bool:
         """Whether it has brought so much that others have their turn before the rest of it, and nothing is read."""
-        return self.share == 0 and self.in_frame
+        return self.share == 0 and (self.chunk is not None or self.in_frame)
 
     @property
     def held_bytes(self) -> int:
@@ -144,8 +142,8 @@ class Connection:
         come = self.inbox.end - self.inbox.start
         return now_s - self.began_s > grace_s + come / LEAST_BYTES_PER_S
 
-    def is_idle(self, now_s: float) -> bool:
+    def is_idle(self, now_s: float, idle_s: float) -> bool:
         """Whether it has brought nothing for long, and nothing is under way that counts; heartbeats do not."""
         busy = self.chunk is not None or self.outgoing or self.joiner.unfinished or self.behind
         coming = self.in_frame and not self.crawls(now_s, 0.0)
-        return not busy and not coming and now_s - self.brought_s >= IDLE_S
+        return not busy and not coming and now_s - self.brought_s >= idle_s

@@ -25,6 +25,10 @@ cdef enum Outcome:
     FULL = 2
     LARGE = 3
     BROKEN = 4
+    MORE = 5
+
+cdef enum:
+    SLICE_BYTES = 4 << 20   # of entries, in one call: what inflates to millions of tiny ones takes its time in turns
 
 if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSAGE_HEADER.size:
     raise ImportError("decode: the compiled message header differs from the table in assemble/records.py")
@@ -86,7 +90,8 @@ cdef class Decoder:
         cdef Cursor before
         cdef uint64_t one
         cdef int outcome
-        while c.left:
+        cdef size_t rest = c.left - SLICE_BYTES if c.left > SLICE_BYTES else 0
+        while c.left > rest:
             before = c[0]
             if quick_entry(c, &record) or read_entry(c, &record):
                 outcome = self.store(&record)
@@ -103,15 +108,16 @@ cdef class Decoder:
                     return BROKEN
                 self.records += 1
                 self.refused += 1
-        return STORED
+        return MORE if c.left else STORED
 
     def run(self, const uint8_t[::1] entries not None, size_t at, bint show=True):
         """Take entries from offset `at` on; return (next offset, what stopped it, rings written to).
 
         Unless they are to be shown at once, workers see them after `show`, which comes before the next `run`.
 
-        It stops with None at the end, "full" before an entry whose ring has no room (`full`, `full_bytes`), "large"
-        after one that needs several ring records (`take_large`).  Raises MalformedTraffic if this is not msgpack.
+        It stops with None at the end, "more" after a share of them, "full" before an entry whose ring has no room
+        (`full`, `full_bytes`), "large" after one that needs several ring records (`take_large`).  Raises
+        MalformedTraffic if this is not msgpack.
         """
         cdef size_t size = entries.shape[0]
         cdef Cursor c = Cursor(NULL, 0)
@@ -130,7 +136,7 @@ cdef class Decoder:
         if outcome == BROKEN:
             raise MalformedTraffic("entries that are not msgpack", at=size - c.left)
         touched = [ring for ring in range(self.count) if self.touched[ring]]
-        return size - c.left, (None, None, "full", "large")[outcome], touched
+        return size - c.left, (None, None, "full", "large", None, "more")[outcome], touched
 
     def show(self):
         """Show the workers what the latest `run` has written."""

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 FRAMES_A_TURN: Final = 64
 """Of one connection, before all others have had theirs: a flood of tiny frames takes its share and no more."""
+BYTES_A_FRAME: Final = 64 * 1024
+"""So many bytes of entries count as one frame more: one that inflates to a thousand times its size is not tiny."""
 
 
 class Intake:
@@ -55,6 +57,9 @@ class Intake:
         while connection.chunk is not None or self.begin(connection):
             if not self.feed(connection):
                 return False
+            if connection.pending is not None and not connection.pending.decoded:
+                connection.share = 0
+                break
             connection.finish_chunk()
         return True
 
@@ -81,7 +86,7 @@ class Intake:
     def begin(self, connection: Connection) -> bool:
         """Make the next whole frame the connection's chunk; repetitions are answered and passed over."""
         while connection.share and (incoming := connection.next_chunk()) is not None:
-            connection.share -= 1
+            connection.share = max(connection.share - 1 - len(incoming.entries) // BYTES_A_FRAME, 0)
             self.counters.add("chunks")
             if incoming.ident is None or self.is_new(connection, *incoming.ident):
                 connection.pending = Pending(incoming.ack, incoming.ident, connection)
@@ -164,7 +169,7 @@ class Intake:
         return new
 
     def feed(self, connection: Connection) -> bool:
-        """Write a connection's chunk to the rings; False if it has to wait for room."""
+        """Write a connection's chunk to the rings, or a slice of it; False if it has to wait for room."""
         chunk, pending, decoder = connection.chunk, connection.pending, self.feeder.decoder
         assert chunk is not None
         assert pending is not None

@@ -20,9 +20,10 @@ NETWORK_BYTES: Final = 8
 class Places:
     """The open connections of one receiver, those that have brought something lately at the end."""
 
-    def __init__(self, most: int, most_of_one: int) -> None:
+    def __init__(self, most: int, most_of_one: int, idle_s: float) -> None:
         self.most = most
         self.most_of_one = most_of_one
+        self.idle_s = idle_s
         self.networks: dict[Connection, bytes] = {}
         self.counts: Counter[bytes] = Counter()
 
@@ -40,7 +41,7 @@ class Places:
     def idle(self, now_s: float, owed: Callable[[Connection], bool]) -> Connection | None:
         """Return the connection that gives way, if one can; `owed` tells who still waits for an answer."""
         for connection, _ in zip(self.networks, range(LOOKS), strict=False):
-            if connection.is_idle(now_s) and not owed(connection):
+            if connection.is_idle(now_s, self.idle_s) and not owed(connection):
                 return connection
         return None
 

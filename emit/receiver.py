@@ -52,7 +52,7 @@ class Receiver:
         if spec.attempt:
             self.intake.recover()
         self.admission = Admission(spec, spec.counters)
-        self.places = Places(spec.connections, spec.connections_per_address)
+        self.places = Places(spec.connections, spec.connections_per_address, spec.idle_s)
         self.sparing = Sparing()
         self.held_bytes = 0  # by connections
         self.now_s = 0.0  # time in which we looked at connections

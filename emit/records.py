@@ -300,6 +300,7 @@ class ReceiverSpec:
     connections: int = 256  # open at a time
     handshake_s: float = 10.0  # for TLS, and for the shared key
     connections_per_address: int = 256  # of those
+    idle_s: float = 10.0  # without a chunk for so long, one gives way to another if there is no place for it
     frame_bytes: int = 32 * 1024 * 1024  # of one Forward frame as it comes
     inflated_bytes: int = 64 * 1024 * 1024  # of one frame's entries after gzip
     message_bytes: int = 128 * 1024 * 1024  # of one message that comes in parts

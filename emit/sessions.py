@@ -6,11 +6,12 @@ memory; whatever is not certainly a repetition is new, so that nothing is lost.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-MOST_HOLES: Final = 4096
-"""Of one session: sequence numbers below the highest that have not been taken."""
+WINDOW: Final = 4096
+"""Of one session: sequence numbers below the highest of which it is known whether they were taken."""
+ALL: Final = (1 << (WINDOW + 1)) - 1
 
 
 @dataclass(slots=True)
@@ -19,7 +20,27 @@ class Track:
 
     first: int  # nothing is known of what is below
     last: int  # the highest taken
-    holes: dict[int, bool] = field(default_factory=dict)  # between the two, not taken; whether counted as gaps
+    holes: int = 0  # bit n: last - n has not been taken; as bits, since who invents numbers makes thousands of them
+    counted: int = 0  # of these, those that count as gaps
+
+    def move(self, sequence: int) -> None:
+        """Make a higher number the last; what falls out of the window and was not taken is not known any more."""
+        leap = sequence - self.last
+        step = min(leap, WINDOW + 1)
+        passed = (1 << step) - 2
+        holes = (self.holes << step) | passed
+        self.counted = ((self.counted << step) | passed) & ALL
+        self.last = sequence
+        self.holes = holes & ALL
+        if holes != self.holes or leap > step:
+            self.first = max(self.first, sequence - WINDOW)
+
+    def open(self, sequence: int) -> None:
+        """Note that a number has not been taken after all."""
+        if self.last - sequence <= WINDOW:
+            self.holes |= 1 << (self.last - sequence)
+        else:
+            self.first = sequence + 1
 
 
 class Sessions:
@@ -40,30 +61,25 @@ class Sessions:
             return True
         self.tracks.move_to_end(session)
         if sequence > track.last:
-            missing = sequence - track.last - 1
-            self.gaps += missing
-            self.open_holes(track, range(max(track.last + 1, sequence - MOST_HOLES), sequence), counted=True)
-            track.last = sequence
+            self.gaps += sequence - track.last - 1
+            track.move(sequence)
             return True
         if sequence < track.first:
             return True
-        if sequence in track.holes:
-            self.gaps -= track.holes.pop(sequence)
-            return True
-        return False
+        bit = 1 << (track.last - sequence) if track.last - sequence <= WINDOW else 0
+        new = bool(track.holes & bit)
+        self.gaps -= bool(track.counted & bit)
+        track.holes &= ~bit
+        track.counted &= ~bit
+        return new
 
     def restore(self, session: bytes, first: int, last: int, holes: Iterable[int]) -> None:
         """Know what is known of a session from elsewhere; it is the one heard of last.  Its holes count as gaps."""
-        self.tracks[session] = Track(first, last, dict.fromkeys(holes, True))
+        bits = sum(1 << (last - hole) for hole in holes)
+        self.tracks[session] = Track(first, last, bits, bits)
 
     def forget(self, session: bytes, sequence: int) -> None:
         """Take a chunk back: what it held is lost here, and has to come again."""
         track = self.tracks.get(session)
         if track is not None and track.first <= sequence <= track.last:
-            self.open_holes(track, range(sequence, sequence + 1), counted=False)
-
-    def open_holes(self, track: Track, sequences: range, *, counted: bool) -> None:
-        """Remember sequence numbers that have not been taken; the lowest go first when there are too many."""
-        track.holes.update(dict.fromkeys(sequences, counted))
-        while len(track.holes) > MOST_HOLES:
-            del track.holes[min(track.holes)]
+            track.open(sequence)

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.errors import MalformedTraffic
-from emit.connection import IDLE_S, LEAST_BYTES_PER_S, Connection
+from emit.connection import LEAST_BYTES_PER_S, Connection
 from emit.joining import Budget, Joiner
 from tests.emit.builders import packed_forward
 
 LIMIT = 1 << 20
+IDLE_S = 10.0
 
 
 def connection(frame_bytes: int = LIMIT) -> Connection:
@@ -127,23 +128,23 @@ def test_each_frame_has_its_own_time():
 def test_heartbeats_are_no_reason_to_stay():
     """Who brings a chunk, or is about to, stays; who only says that he is there may have to go."""
     made = connection()
-    assert not made.is_idle(IDLE_S - 0.1)
-    assert made.is_idle(IDLE_S)
+    assert not made.is_idle(IDLE_S - 0.1, IDLE_S)
+    assert made.is_idle(IDLE_S, IDLE_S)
     made.heard_s = 5 * IDLE_S
     feed(made, b"\xc0" * 5000)
     assert made.next_chunk() is None
-    assert made.is_idle(5 * IDLE_S)
+    assert made.is_idle(5 * IDLE_S, IDLE_S)
     feed(made, packed_forward(b"one"))
     assert made.next_chunk() is not None
-    assert not made.is_idle(5 * IDLE_S)
+    assert not made.is_idle(5 * IDLE_S, IDLE_S)
     made.finish_chunk()
-    assert not made.is_idle(6 * IDLE_S - 0.1)
-    assert made.is_idle(6 * IDLE_S)
+    assert not made.is_idle(6 * IDLE_S - 0.1, IDLE_S)
+    assert made.is_idle(6 * IDLE_S, IDLE_S)
     made.heard_s = 6 * IDLE_S
     feed(made, packed_forward(bytes(60_000))[:40_000])
     assert made.next_chunk() is None
-    assert not made.is_idle(6 * IDLE_S + 1.0)
-    assert made.is_idle(6 * IDLE_S + 40_000 / LEAST_BYTES_PER_S + 0.1)
+    assert not made.is_idle(6 * IDLE_S + 1.0, IDLE_S)
+    assert made.is_idle(6 * IDLE_S + 40_000 / LEAST_BYTES_PER_S + 0.1, IDLE_S)
 
 
 def test_memory_is_given_back_between_frames():

@@ -1,5 +1,7 @@
 """Chunks, repetitions and acknowledgements, with rings but without sockets."""
 
+import gzip
+
 from capture.counters import Counters
 from capture.ring import Consumer, Ring
 from emit.connection import Connection
@@ -214,3 +216,23 @@ def test_a_flood_of_frames_takes_its_share_and_no_more():
     again = side.connect()
     assert side.receive(again, wire)
     assert again.behind, "repetitions are frames, too"
+
+
+def test_a_chunk_that_inflates_to_millions_of_entries_takes_turns():
+    """A few kilobytes on the wire can be seconds of work; nobody waits for all of it, and it is taken whole."""
+    side = Side(1 << 24)
+    peer = side.connect()
+    body = b"\xc0" * 9_000_000 + entries([request(1)])
+    assert side.receive(peer, packed_forward(gzip.compress(body), chunk_id(b"session!", 1), compressed="gzip"))
+    turns = 1
+    while peer.behind:
+        assert side.counters["messages"] == 0
+        assert side.acks(peer) == []
+        assert side.intake.run(peer)
+        side.intake.count_written()
+        turns += 1
+    assert turns == 3
+    side.release()
+    assert side.acks(peer) == [name(1)]
+    assert side.counters["records_refused"] == 9_000_000
+    assert side.counters["messages"] == 1

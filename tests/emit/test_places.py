@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emit.connection import IDLE_S, Connection
+from emit.connection import Connection
 from emit.joining import Budget, Joiner
 from emit.places import Places, network_of
 
+IDLE_S = 10.0
 LATER_S = 2 * IDLE_S
 
 
@@ -26,7 +27,7 @@ def nobody(_connection: Connection) -> bool:
 @given(st.lists(st.tuples(st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]), st.booleans()), max_size=50))
 def test_the_count_of_each_address_is_right(steps: list[tuple[str, bool]]):
     """Against a plain list: a count that drifts would lock an address out for ever."""
-    places = Places(1000, 3)
+    places = Places(1000, 3, IDLE_S)
     held: list[tuple[Connection, str]] = []
     for host, comes in steps:
         same = [each for each in held if network_of(each[1]) == network_of(host)]
@@ -54,7 +55,7 @@ def test_one_site_of_ipv6_is_one_address():
 
 def test_the_one_that_has_brought_nothing_for_longest_gives_way():
     """And nobody who has brought something lately."""
-    places = Places(3, 3)
+    places = Places(3, 3, IDLE_S)
     made = [connection() for _ in range(3)]
     for each in made:
         places.take(each, "10.0.0.1")
@@ -71,7 +72,7 @@ def test_the_one_that_has_brought_nothing_for_longest_gives_way():
 @pytest.mark.parametrize("what", ["owed", "outgoing"])
 def test_who_is_owed_something_stays(what: str):
     """A sender waits for its acknowledgement in silence, as long as the outputs take."""
-    places = Places(1, 1)
+    places = Places(1, 1, IDLE_S)
     made = connection()
     places.take(made, "10.0.0.1")
     if what == "outgoing":

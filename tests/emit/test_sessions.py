@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emit.sessions import MOST_HOLES, Sessions
+from emit.sessions import WINDOW, Sessions
 
 numbers = st.lists(st.integers(0, 30), max_size=60)
 
@@ -54,6 +54,28 @@ def test_an_enormous_gap_costs_bounded_memory():
     sessions = Sessions(2)
     sessions.take(b"s", 0)
     sessions.take(b"s", 2**39)
-    assert len(sessions.tracks[b"s"].holes) == MOST_HOLES
+    assert sessions.tracks[b"s"].holes.bit_length() <= WINDOW + 1
     assert sessions.take(b"s", 2**39 - 1)
+    assert not sessions.take(b"s", 2**39 - 1)
     assert not sessions.take(b"s", 2**39)
+
+
+@given(st.lists(st.one_of(st.integers(0, 30), st.integers(0, 3 * WINDOW), st.integers(2**39, 2**39 + 20)), max_size=40))
+def test_nothing_that_never_came_is_taken_for_a_repetition(sequences: list[int]):
+    """However the numbers leap: in doubt a chunk is new, as its sender forgets it when it is acknowledged."""
+    sessions, seen = Sessions(1), set()
+    for sequence in sequences:
+        new = sessions.take(b"s", sequence)
+        assert new or sequence in seen
+        assert not new or sequence not in seen or max(seen) - sequence > WINDOW or sequence < sequences[0]
+        seen.add(sequence)
+
+
+@given(st.integers(0, 2 * WINDOW), st.integers(0, 2 * WINDOW))
+def test_what_is_forgotten_is_new_again_however_old(last: int, forgotten: int):
+    """A chunk that waits for the rest of its message may be thousands of chunks old."""
+    sessions = Sessions(1)
+    for sequence in range(last + 1):
+        sessions.take(b"s", sequence)
+    sessions.forget(b"s", min(forgotten, last))
+    assert sessions.take(b"s", min(forgotten, last))

@@ -11,7 +11,9 @@ import tests.torture
 
 def main() -> int:
     """Run them; the first that fails ends it with 1."""
-    known = sorted(each.name for each in pkgutil.iter_modules(tests.torture.__path__) if not each.name.startswith("_"))
+    names = (each.name for each in pkgutil.iter_modules(tests.torture.__path__) if not each.name.startswith("_"))
+    modules = {name: importlib.import_module(f"tests.torture.{name}") for name in names}
+    known = {name: module for name, module in sorted(modules.items()) if hasattr(module, "main")}
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="for each (default: 1)")
     parser.add_argument("name", nargs="*", help=f"of {', '.join(known)}; default: all")
@@ -20,8 +22,8 @@ def main() -> int:
         if name not in known:
             parser.error(f"{name}: there are {', '.join(known)}")
         began_s = time.monotonic()
-        print(f"{name}: {(importlib.import_module(f'tests.torture.{name}').__doc__ or '').splitlines()[0]}")
-        for line in importlib.import_module(f"tests.torture.{name}").main(chosen.minutes):
+        print(f"{name}: {(known[name].__doc__ or '').splitlines()[0]}")
+        for line in known[name].main(chosen.minutes):
             print(f"  {time.monotonic() - began_s:6.0f} s  {line}", flush=True)
     return 0
 
