@@ -77,8 +77,8 @@ class Receiver:
         for handler in logging.getLogger().handlers:
             handler.addFilter(self.sparing)
         try:
+            self.watch_signals()  # first: whoever hears that it listens may ask it to end
             self.listen()
-            self.watch_signals()
             for producer in self.feeder.producers:
                 self.poller.register(producer.fileno(), select.EPOLLIN)
             while not self.finished():
