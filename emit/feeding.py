@@ -95,11 +95,12 @@ class Feeder:
         """Have the rings' descriptors wake us for room, or for the next chunk to be safe; False if something is."""
         nearest: dict[int, int] = {ring: at for ring, at in enumerate(self.wanted) if at is not None}
         for chunk in chunks:
-            if self.is_safe(chunk):  # released since the last look: nothing would wake us for it
+            # One look at each: what is released between two would be neither safe nor waited for.
+            left = [(ring, at) for ring, at in chunk.ends.items() if at > self.producers[ring].released]
+            if not left and chunk.decoded and chunk.waits == 0:  # nothing would wake us for it
                 return False
-            for ring, position in chunk.ends.items():
-                if position > self.producers[ring].released:
-                    nearest[ring] = min(position, nearest.get(ring, position))
+            for ring, position in left:
+                nearest[ring] = min(position, nearest.get(ring, position))
         asleep = True
         for ring, position in nearest.items():
             asleep = self.producers[ring].arm(position) and asleep

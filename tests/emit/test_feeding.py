@@ -111,3 +111,30 @@ def test_nobody_sleeps_while_a_chunk_is_safe_and_not_acknowledged():
     feeder.disarm()
     release_all(ring)
     assert not feeder.arm([chunk])
+
+
+class Hasty:
+    """A producer whose consumer releases everything just after one look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.armed: list[int] = []
+
+    @property
+    def released(self) -> int:
+        """Nothing, and then all of it."""
+        self.looks += 1
+        return 0 if self.looks == 1 else 100
+
+    def arm(self, position: int) -> bool:
+        """Note the wish, which is fulfilled already."""
+        self.armed.append(position)
+        return False
+
+
+def test_what_is_released_between_two_looks_is_not_slept_over():
+    """An acknowledgement came a second late, once in a thousand."""
+    feeder = Feeder([Ring.create(4096)], Budget(1 << 20, 1 << 20))
+    hasty = Hasty()
+    feeder.producers = [hasty]  # type: ignore[list-item]
+    assert not feeder.arm([Pending(b"ack", None, None, {0: 100}, decoded=True)])
