@@ -1,6 +1,8 @@
 """The receiver process: strangers, limits, back-pressure and the end."""
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
@@ -126,6 +128,72 @@ def test_limits_are_kept(processes: Processes):
         assert second.recv(1) == b""
     assert receiver.counters["connections_refused"] == 1
     assert receiver.counters["connections_failed"] == 2
+
+
+def test_one_address_takes_its_share_of_places(processes: Processes):
+    """Whoever opens connections without end shuts nobody else out; and an idle one gives way to one that comes."""
+    ring = Ring.create(1 << 20)
+    receiver, port = processes.receiver(ring, connections=4, connections_per_address=3, idle_s=0.0)
+    with contextlib.ExitStack() as held:
+        greedy = [
+            held.enter_context(
+                socket.create_connection(("127.0.0.1", port), timeout=10, source_address=("127.0.0.2", 0))
+            )
+            for _ in range(4)
+        ]
+        assert greedy[3].recv(1) == b""
+        assert receiver.counters["connections_refused"] == 1
+        peers = [held.enter_context(connect(port)) for _ in range(2)]
+        for at, peer in enumerate(peers):
+            peer.sendall(packed_forward(b"", f"{at}"))
+            assert acks(peer, 1) == [f"{at}"]
+        assert greedy[0].recv(1) == b"", "it has been idle for longest"
+        assert receiver.counters["connections_evicted"] == 1
+    assert receiver.stop() == 0
+
+
+def test_a_receiver_that_is_stopped_goes_on(processes: Processes):
+    """A machine may be suspended: the time is not held against those who were in the middle of a frame."""
+    ring = Ring.create(1 << 20)
+    receiver, port = processes.receiver(ring, stall_s=3.0)
+    processes.worker(ring, OutputSpec("null", 0))
+    wire = packed_forward(entries(conversation(10)), "one")
+    with connect(port) as peer:
+        peer.sendall(wire[:100])
+        wait_until(lambda: receiver.counters["bytes_in"] == 100, "the beginning")
+        os.kill(receiver.process.pid, signal.SIGSTOP)
+        threading.Event().wait(4.0)
+        beats = receiver.queue.counters["beats"]
+        os.kill(receiver.process.pid, signal.SIGCONT)
+        wait_until(lambda: receiver.queue.counters["beats"] > beats, "the turn in which it looks for slow ones")
+        peer.sendall(wire[100:])
+        assert acks(peer, 1) == ["one"]
+    assert receiver.stop() == 0
+    assert receiver.counters["connections_failed"] == 0
+
+
+def test_without_descriptors_nobody_is_busy(processes: Processes):
+    """A connection that cannot be accepted waits, and is served when there is a descriptor again."""
+    ring = Ring.create(1 << 20)
+    receiver, port = processes.receiver(ring)
+    processes.worker(ring, OutputSpec("null", 0))
+    pid = receiver.process.pid
+    with connect(port) as first:
+        first.sendall(packed_forward(b"", "first"))
+        assert acks(first, 1) == ["first"]
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+        with connect(port) as second:
+            second.sendall(packed_forward(b"", "second"))
+            wait_until(lambda: any("too many open files" in e["text"] for e in receiver.events("log")), "the log line")
+            before_s = receiver.cpu_s()
+            threading.Event().wait(1.0)
+            assert receiver.cpu_s() - before_s <= 0.05
+            first.sendall(packed_forward(entries([request(1)]), "again"))
+            assert acks(first, 1) == ["again"]
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+            assert acks(second, 1) == ["second"]
+    assert receiver.stop() == 0
 
 
 def test_a_port_in_use_is_one_line(processes: Processes):
