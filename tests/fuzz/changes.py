@@ -43,18 +43,19 @@ def check_change(step: Transform, message: Message) -> Message:
 
 def change(which: int, flags: int, payload: bytes) -> None:
     """Change a message twice: rules that set or hide have nothing left to do then."""
-    head = payload.find(b"\r\n\r\n") + 4 if flags & 2 else payload.find(b"\n\n") + 2 or len(payload)
+    blank = b"\r\n\r\n" if flags & 2 else b"\n\n"
+    head = payload.find(blank) + len(blank) if blank in payload else len(payload)
     if payload.startswith(b"HTTP/"):
-        message = response(1).replace(payload=payload, head=min(head, len(payload)))
+        message = response(1).replace(payload=payload, head=head)
     else:
         words = payload.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         target = words[1] if len(words) == 3 else None
-        message = request(1).replace(payload=payload, head=min(head, len(payload)), method=words[0], target=target)
+        message = request(1).replace(payload=payload, head=head, method=words[0], target=target)
     message = message.replace(complete=not flags & 4)
     step = SPECS[which % len(SPECS)].make()
     changed = check_change(step, read_message(record_of(message)))
     again = check_change(step, changed)
-    if which % len(SPECS) in (0, 1, 2, 6) and (changed.kind != "request" or changed.target):
+    if which % len(SPECS) in (0, 1, 2, 6) and payload[:1].isalpha() and (changed.kind != "request" or changed.target):
         assert again.payload == changed.payload, "a second time changes more"
 
 

@@ -22,6 +22,7 @@ from emit.intake import Intake
 from emit.joining import Budget
 from emit.records import RECEIVER_COUNTERS
 from emit.sessions import Sessions
+from emit.taken import Taken
 from emit.wire import chunk_id
 from fuzz.records import TOKENS, Program
 
@@ -29,6 +30,7 @@ MOST_BYTES: Final = 32 * 1024  # of a frame, inflated or not, and of a message i
 RING_BYTES: Final = (1 << 16, 1 << 14)
 MOST_STEPS: Final = 60
 CONNECTIONS: Final = 3
+SESSIONS: Final = 4
 
 
 class Side:
@@ -39,7 +41,8 @@ class Side:
         self.consumers = [Consumer(ring) for ring in self.rings]
         self.counters = Counters(RECEIVER_COUNTERS)
         self.feeder = Feeder(self.rings, Budget(MOST_BYTES, 2 * MOST_BYTES))
-        self.intake = Intake(self.feeder, Sessions(4), self.counters)
+        self.taken = Taken(SESSIONS)
+        self.intake = Intake(self.feeder, Sessions(SESSIONS), self.counters, self.taken)
         self.connections = [self.connect() for _ in range(CONNECTIONS)]
         self.messages: list[Message] = []
         self.parts: list[list[bytes]] = [[] for _ in self.rings]
@@ -139,6 +142,14 @@ class Side:
         assert self.feeder.budget.held_bytes == 0
         assert not self.intake.owners
         assert not any(chunk.waits for chunk in self.intake.pending)
+        self.check_successor()
+
+    def check_successor(self) -> None:
+        """A successor takes no chunk for a repetition that is to come again here, as it was lost: it would be lost."""
+        for known in self.taken.sessions():
+            track = self.intake.sessions.tracks[known.session]
+            wanted = track.holes & set(range(max(known.first, track.first), known.last + 1))
+            assert wanted <= known.holes, (known.session, wanted - known.holes)
 
 
 def frame(program: Program) -> bytes:
