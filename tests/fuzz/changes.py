@@ -7,7 +7,8 @@ not fit its bytes, a header that was to be masked and came out, or lines that di
 from typing import Final
 
 from assemble.message import Message, read_message
-from emit.building import record_of
+from assemble.records import RESPONSE
+from emit.building import record_of, start_of
 from emit.gorlines import LineReader, write_line
 from emit.masking import MaskRule, MaskSpec
 from emit.middleware import MiddlewareSpec
@@ -43,8 +44,7 @@ def check_change(step: Transform, message: Message) -> Message:
 
 def change(which: int, flags: int, payload: bytes) -> None:
     """Change a message twice: rules that set or hide have nothing left to do then."""
-    blank = b"\r\n\r\n" if flags & 2 else b"\n\n"
-    head = payload.find(blank) + len(blank) if blank in payload else len(payload)
+    head = start_of(RESPONSE, payload).head_len
     if payload.startswith(b"HTTP/"):
         message = response(1).replace(payload=payload, head=head)
     else:
