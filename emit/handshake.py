@@ -61,7 +61,7 @@ class Hearing:
             if self.room > 0:
                 return None
             raise MalformedTraffic("too much for a message of the handshake", at=self.fed) from None
-        except (ValueError, msgpack.UnpackException) as error:
+        except (TypeError, ValueError, msgpack.UnpackException) as error:  # TypeError: a map with a list for a key
             raise MalformedTraffic("not a message of the handshake", at=self.fed) from error
         self.taken = self.unpacker.tell()
         if not isinstance(found, list) or not found:

@@ -171,6 +171,12 @@ def test_nonces_may_be_texts_that_are_no_utf8():
     assert ping[3] == sha(ping[2], ping[1], nonce, KEY)
 
 
+def test_a_map_with_a_list_for_a_key_is_malformed():
+    """Found by fuzzing: Python has no such maps, and a stranger's six bytes ended the receiver."""
+    with pytest.raises(MalformedTraffic, match="not a message of the handshake"):
+        Greeter(Access(KEY), "receiver").feed(b"\x91\x81\x90\x01")
+
+
 @given(st.binary(max_size=300) | st.sampled_from([b"\xdd\xff\xff\xff\xff", b"\x96" * 3000, b"\xdb\x7f\xff\xff\xff"]))
 def test_garbage_is_malformed_and_nothing_else(data):
     """A stranger makes no traceback, and no use of memory."""

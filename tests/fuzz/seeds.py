@@ -17,7 +17,14 @@ from packets_files import pcap, pcapng
 from fuzz.decode import LINKS
 from fuzz.parsers import RARE_LINKS
 from fuzz.reassembly import FIRST_TOKEN
-from fuzz.seeds_emit import changes_seeds, configuration_seeds, expressions_seeds, files_seeds, receiving_seeds
+from fuzz.seeds_emit import (
+    changes_seeds,
+    configuration_seeds,
+    expressions_seeds,
+    files_seeds,
+    handshake_seeds,
+    receiving_seeds,
+)
 from fuzz.tokens import TOKENS
 from fuzz.wires import batch
 
@@ -151,6 +158,7 @@ SEEDS: Final[dict[str, Callable[[], list[bytes]]]] = {
     "configuration": configuration_seeds,
     "expressions": expressions_seeds,
     "changes": changes_seeds,
+    "handshake": handshake_seeds,
 }
 """By target."""
 

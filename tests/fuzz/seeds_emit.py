@@ -116,3 +116,9 @@ def changes_seeds() -> list[bytes]:
     written = [write_line(message) for message in conversation(3, body_bytes=8)]
     bare = b"\xff".join(bytes.fromhex(each.decode()) for each in written)
     return [*out, b"\x09\0" + b"".join(written), b"\x09\1" + bare]
+
+
+def handshake_seeds() -> list[bytes]:
+    """Right messages, wrong fields, and bytes before them; to either side."""
+    steps = [bytes([how, field]) for how in (0, 128, 2, 6, 10, 14, 18) for field in range(6)]
+    return [bytes([side, 0x80 * (side & 1)]) + step for side in (0, 1, 2, 21, 64) for step in [*steps, b"\x07abc\x00"]]
