@@ -148,7 +148,8 @@ class Side:
         """A successor takes no chunk for a repetition that is to come again here, as it was lost: it would be lost."""
         for known in self.taken.sessions():
             track = self.intake.sessions.tracks[known.session]
-            wanted = track.holes & set(range(max(known.first, track.first), known.last + 1))
+            both = range(max(known.first, track.first), min(known.last, track.last) + 1)
+            wanted = {at for at in both if track.holes >> (track.last - at) & 1}
             assert wanted <= known.holes, (known.session, wanted - known.holes)
 
 
