@@ -16,8 +16,10 @@ from capture.errors import MirrorError
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 128
-"""Connections that wait to be accepted, and most that are accepted in one turn."""
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted: whoever finds no room tries again after a second (RFC 6298)."""
+MOST_A_TURN: Final = 128
+"""Connections accepted before those that are there have their turn."""
 SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -51,7 +53,7 @@ class Listener:
 
     def accept(self) -> Iterator[tuple[socket.socket, tuple[Any, ...]]]:
         """Yield connections that wait, and where they come from."""
-        for _ in range(BACKLOG):
+        for _ in range(MOST_A_TURN):
             try:
                 yield self.socket.accept()
             except BlockingIOError:
