@@ -58,6 +58,10 @@ cdef class FlowRoute(Route):
     def __reduce__(self):
         return FlowRoute, (self.settings, self.count, self.page)
 
+    def begin(self):
+        for name in self.page.names:
+            self.page.set(name, 0)
+
     cdef void take(self, Lanes lanes, const FrameEntry* entry, const uint8_t* frame) noexcept nogil:
         if entry.link != LINK_ETHERNET and is_rare(entry.link):
             self.take_rare(lanes, entry, frame)

@@ -20,6 +20,13 @@ class SourceError(MirrorError):
     """An input cannot be read: missing, not a capture, cut short, an unknown link type."""
 
 
+class ChangedError(SourceError):
+    """Nobody can go on where a process was killed, as its input is no longer what it has read."""
+
+    def __init__(self) -> None:
+        super().__init__("the input files have changed since they were read: nobody can go on where a process died")
+
+
 class DeliveryError(MirrorError):
     """An output cannot take what it was given; the message says how much was not delivered."""
 

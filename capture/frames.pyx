@@ -283,6 +283,10 @@ cdef class Merger:
         self.reset()
         return room != NULL
 
+    def skip(self):
+        """Give the batch up, as it is in the ring already, and begin the next one."""
+        self.reset()
+
     def payload(self):
         """Return the batch as bytes, and begin the next one."""
         cdef size_t size = self.size

@@ -12,11 +12,16 @@ cdef struct Lane:
     size_t entries
     size_t size            # bytes of frames
     bint lost              # there was no room in the ring: what comes is counted as dropped
+    uint64_t amount        # entries in the ring, ever
+    uint64_t behind        # entries still to come that a process before this one has put there
     uint64_t since         # how many batches had been handed over when this one was opened
 
 
 cdef class Lanes:
     cdef list producers        # keeps what `ends` borrows
+    cdef list marks            # one for each producer; None: nobody is to go on after this process
+    cdef void** noted          # owned array of borrowed Marks; NULL: there are none
+    cdef readonly uint64_t behind
     cdef void** ends           # owned array of borrowed Producers
     cdef Lane* lanes           # owned
     cdef readonly uint32_t count
@@ -24,9 +29,11 @@ cdef class Lanes:
     cdef readonly uint64_t records
     cdef readonly uint64_t dropped_frames
     cdef readonly uint64_t dropped_bytes
-    cdef uint8_t* scratch      # owned: where a lost batch is written; NULL: a full ring is waited for
+    cdef bint drop             # a full ring is not waited for
+    cdef uint8_t* scratch      # owned: where is written what goes nowhere; NULL: nothing does
     cdef size_t most_frames
     cdef size_t most_bytes
+    cdef follow(self, list marks)
     cdef uint8_t* add(self, uint32_t lane, const FrameEntry* like, uint16_t link, size_t size) noexcept nogil
     cdef void tell_time(self, int64_t ts_ns) noexcept nogil
     cdef void end_turn(self) noexcept nogil

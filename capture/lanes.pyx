@@ -4,6 +4,9 @@ In: frames, each with the number of its lane.  Out: ROUTED KIND_FRAMES records (
 frames of a lane keep their order, and a batch is handed over when it is full, when its owner says `flush`, or when so
 many others were that a lane with its share of the frames would have filled several.
 
+With marks, a process goes on after one that was killed: it is given all frames again, and those that are in their ring
+are left out.
+
 A batch is filled where it lies in the ring: room for a whole one is reserved, and what was not needed is given back.
 """
 
@@ -11,6 +14,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove
 
+from capture.counters cimport Counters
+from capture.marks cimport Mark
 from capture.records cimport KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED, BatchHeader, FrameEntry
 from capture.ring cimport Producer
 
@@ -25,9 +30,10 @@ LEAST_RECORD = 1 << 17
 cdef class Lanes:
     """One batch per ring.  A full ring is waited for, once what the others have is handed over; not with `drop`."""
 
-    def __cinit__(self, rings, size_t batch_frames, size_t batch_bytes, bint drop=False):
+    def __cinit__(self, rings, size_t batch_frames, size_t batch_bytes, bint drop=False, marks=None):
         cdef size_t table
         self.producers = [Producer(ring) for ring in rings]
+        self.drop = drop
         if not self.producers or not batch_frames or not batch_bytes:
             raise ValueError("at least one ring, one frame and one byte")
         self.count = <uint32_t>len(self.producers)
@@ -36,9 +42,11 @@ cdef class Lanes:
             raise ValueError(f"the smallest ring takes records of {self.largest} bytes; {LEAST_RECORD} are needed")
         self.ends = <void**>calloc(self.count, sizeof(void*))
         self.lanes = <Lane*>calloc(self.count, sizeof(Lane))
-        if drop:
+        if marks is not None:
+            self.follow(list(marks))
+        if drop or self.behind:
             self.scratch = <uint8_t*>malloc(self.largest)
-        if self.ends == NULL or self.lanes == NULL or drop and self.scratch == NULL:
+        if self.ends == NULL or self.lanes == NULL or (drop or self.behind) and self.scratch == NULL:
             raise MemoryError
         for at, producer in enumerate(self.producers):
             self.ends[<size_t>at] = <void*>producer
@@ -50,6 +58,22 @@ cdef class Lanes:
         free(self.ends)
         free(self.lanes)
         free(self.scratch)
+        free(self.noted)
+
+    cdef follow(self, list marks):
+        """Find out what lies in each ring, and have it left out when it comes again."""
+        cdef size_t number
+        self.marks = marks
+        self.noted = <void**>calloc(self.count, sizeof(void*))
+        if self.noted == NULL or self.lanes == NULL:
+            raise MemoryError
+        if len(marks) != self.count:
+            raise ValueError("one mark for each ring")
+        for number in range(self.count):
+            self.noted[number] = <void*>marks[number]
+            self.lanes[number].amount = self.lanes[number].behind = marks[number].recover(self.producers[number].ring)
+            self.behind += self.lanes[number].behind
+            self.records += self.producers[number].sequence
 
     cdef uint8_t* add(self, uint32_t lane, const FrameEntry* like, uint16_t link, size_t size) noexcept nogil:
         """Add an entry like this one to a lane, and return where its `size` bytes are to be written.
@@ -58,6 +82,10 @@ cdef class Lanes:
         """
         cdef Lane* to = &self.lanes[lane]
         cdef FrameEntry* entry
+        if to.behind:
+            to.behind -= 1
+            self.behind -= 1
+            return self.scratch
         if to.room != NULL and (to.entries == to.table or to.size + size > to.limit):
             self.hand_over(lane)
         if to.room == NULL:
@@ -98,7 +126,7 @@ cdef class Lanes:
         to.since = self.records
         needed = sizeof(BatchHeader) + to.table * sizeof(FrameEntry) + to.limit
         to.room = (<Producer>self.ends[number]).try_reserve(needed)
-        to.lost = to.room == NULL and self.scratch != NULL
+        to.lost = to.room == NULL and self.drop
         if to.lost:
             to.room = self.scratch
         elif to.room == NULL:
@@ -121,6 +149,9 @@ cdef class Lanes:
         header.first = 0
         (<Producer>self.ends[number]).commit(KIND_FRAMES, table + to.size)
         (<Producer>self.ends[number]).publish()
+        to.amount += to.entries
+        if self.noted != NULL:
+            (<Mark>self.noted[number]).write((<Producer>self.ends[number]).head, to.amount)
         self.records += 1
         to.room = NULL
         to.entries = to.size = 0
@@ -131,6 +162,11 @@ cdef class Lanes:
         for number in range(self.count):
             if self.lanes[number].room != NULL:
                 self.hand_over(number)
+
+    def show_life(self, Counters page not None, name):
+        """Count in a page while room is waited for."""
+        for producer in self.producers:
+            producer.show_life(page, name)
 
     def flush(self):
         """Hand over what there is in every lane; never waits."""

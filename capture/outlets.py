@@ -10,8 +10,9 @@ from typing import Protocol
 from capture.counters import Counters
 from capture.frames import Merger
 from capture.lanes import Lanes
-from capture.records import BATCH_HEADER, CLOCK, KIND_CLOCK, KIND_FRAMES, SHOWN_COUNTERS
-from capture.ring import Consumer, Producer, Ring
+from capture.marks import Mark
+from capture.records import CLOCK, KIND_CLOCK
+from capture.ring import Producer, Ring
 from capture.route import Route
 
 
@@ -50,8 +51,8 @@ class RingOutlet:
     def __init__(self, ring: Ring, shown: Counters | None = None) -> None:
         self.producer = Producer(ring)
         self.limit = ring.largest
-        self.shown = shown or Counters(SHOWN_COUNTERS)
-        self.frames = self._recover(Consumer(ring))  # in the ring, ever
+        self.mark = Mark(shown)
+        self.frames = self.mark.recover(ring)  # in the ring, ever
         self.records = 0
         self.dropped_frames = 0
         self.dropped_bytes = 0
@@ -62,7 +63,7 @@ class RingOutlet:
         if merger.try_write(self.producer):
             self.records += 1
             self.frames += frames
-            self._note()
+            self.mark.note(self.producer.position, self.frames)
             return
         self.producer.drop()
         self.dropped_frames += frames
@@ -71,23 +72,7 @@ class RingOutlet:
     def tick(self, ts_ns: int) -> None:
         """Write the time, if there is room: a reader with a full ring sees the frames' own."""
         self.producer.try_put(KIND_CLOCK, CLOCK.pack(ts_ns))
-        self._note()
-
-    def _note(self) -> None:
-        """Note how many frames are in the ring: beside the note that holds, and then in its place."""
-        other = 1 - self.shown["now"]
-        self.shown.set(f"position_{other}", self.producer.position)
-        self.shown.set(f"frames_{other}", self.frames)
-        self.shown.set("now", other)
-
-    def _recover(self, consumer: Consumer) -> int:
-        """Return how many frames there are; what a dead process wrote last it has not noted, and lies there still."""
-        now = self.shown["now"]
-        position, frames = self.shown[f"position_{now}"], self.shown[f"frames_{now}"]
-        while (record := consumer.read(position)) is not None:
-            kind, view, position = record
-            frames += BATCH_HEADER.unpack_from(view)[0] if kind == KIND_FRAMES else 0
-        return frames
+        self.mark.note(self.producer.position, self.frames)
 
     def close(self) -> None:
         """End the ring."""

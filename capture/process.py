@@ -1,19 +1,23 @@
 """The capture process: inputs to the frame ring, or to those of several lanes, then out.
 
-In: a CaptureSpec.  Out: KIND_FRAMES records in its rings, counters, events.  Invariant: every ring is closed
-however it ends, so that the assemblers finish; SIGTERM ends the reading, and what has been read is still
-written.
+In: a CaptureSpec.  Out: KIND_FRAMES records in its rings, counters, events.  Invariant: every ring is closed at the
+end, and on an error that would come again, so that the assemblers finish; SIGTERM ends the reading, and what has been
+read is still written.  A process that is started in the place of one that was killed reads files again from their
+beginning, and puts into the rings what is not there yet: every frame comes once.
 """
 
+import contextlib
 import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
-from capture.errors import MirrorError
+from capture.errors import ChangedError, MirrorError
 from capture.lanes import Lanes
 from capture.live import LiveSource
+from capture.marks import Mark
 from capture.outlets import LanesOutlet, Outlet, RingOutlet
 from capture.records import SHOWN_COUNTERS
 from capture.ring import Producer, Ring
@@ -43,7 +47,11 @@ class CaptureSpec:
     route: Route | None = None
     live: LivePlan | None = None
     attempt: int = 0  # how many processes have died at this work
-    shown: Counters = field(default_factory=lambda: Counters(SHOWN_COUNTERS), repr=False)  # what a dead one leaves
+    shown: tuple[Counters, ...] = field(default=(), repr=False)  # for each ring: what a dead one leaves
+
+    def __post_init__(self) -> None:
+        if not self.shown:
+            object.__setattr__(self, "shown", tuple(Counters(SHOWN_COUNTERS) for _ in self.rings))
 
 
 def main(spec: CaptureSpec) -> None:
@@ -53,7 +61,7 @@ def main(spec: CaptureSpec) -> None:
 
 def _capture(spec: CaptureSpec) -> None:
     stop = Stop()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    stop.alive = spec.events.beat
     if spec.live is not None:
         _watch(spec, spec.live, stop)
     elif spec.route is None:
@@ -62,7 +70,13 @@ def _capture(spec: CaptureSpec) -> None:
         _send(spec, spec.route, stop)
 
 
+def _heed(stop: Stop) -> None:
+    """Stop on SIGTERM from now on; whoever sends it does so again and again."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+
+
 def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
+    _heed(stop)
     outlet = _outlet(spec)
     if isinstance(outlet, RingOutlet) and spec.attempt:
         read, dropped = spec.counters["frames_captured"], spec.counters["frames_dropped_ring"]
@@ -71,7 +85,7 @@ def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
     try:
         source.open()
         if spec.attempt:
-            spec.counters.add("blind_ms", max(now_ms() - spec.shown["alive_ms"], 0))
+            spec.counters.add("blind_ms", max(now_ms() - spec.shown[0]["alive_ms"], 0))
         source.run(lambda: spec.events.tell("ready"), lambda: _live_on(spec))
     except MirrorError:
         _end(outlet, source)
@@ -86,7 +100,7 @@ def now_ms() -> int:
 
 def _live_on(spec: CaptureSpec) -> None:
     spec.events.beat()
-    spec.shown.set("alive_ms", now_ms())
+    spec.shown[0].set("alive_ms", now_ms())
 
 
 def _end(outlet: Outlet, source: LiveSource) -> None:
@@ -96,7 +110,7 @@ def _end(outlet: Outlet, source: LiveSource) -> None:
 
 def _outlet(spec: CaptureSpec) -> Outlet:
     if spec.route is None:
-        return RingOutlet(spec.rings[0], spec.shown)
+        return RingOutlet(spec.rings[0], spec.shown[0])
     return LanesOutlet(spec.route, spec.rings, spec.batch_frames, spec.batch_bytes)
 
 
@@ -106,31 +120,58 @@ def _open(spec: CaptureSpec, stop: Stop) -> FrameSource:
         batch_frames=spec.batch_frames,
         batch_bytes=spec.batch_bytes,
         bpf=spec.bpf,
-        counters=spec.counters,
         stop=stop,
         stdin_fd=spec.stdin.fd,
     )
 
 
 def _fill(spec: CaptureSpec, ring: Ring, stop: Stop) -> None:
-    producer = Producer(ring)
-    try:
-        with _open(spec, stop) as source:
-            spec.events.tell("ready")
-            while source.fill(producer):
-                pass
-    finally:
-        producer.close()
+    producer, mark = Producer(ring), Mark(spec.shown[0])
+    producer.show_life(spec.events.counters, "beats")
+    frames = mark.recover(ring)
+    if not frames:
+        _heed(stop)  # else once the counters agree with what is in the ring
+    with _ending(producer.close), _open(spec, stop) as source:
+        spec.events.tell("ready")
+        source.skip(frames, ring.largest, spec.events.beat)
+        source.count_in(spec.counters)
+        _heed(stop)
+        while more := source.fill(producer):
+            frames += more
+            mark.note(producer.position, frames)
+            spec.events.beat()
 
 
 def _send(spec: CaptureSpec, route: Route, stop: Stop) -> None:
-    lanes = Lanes(spec.rings, spec.batch_frames, spec.batch_bytes)
-    try:
-        with _open(spec, stop) as source:
-            spec.events.tell("ready")
-            while source.send(route, lanes):
-                pass
-    finally:
+    lanes = Lanes(spec.rings, spec.batch_frames, spec.batch_bytes, marks=[Mark(page) for page in spec.shown])
+    lanes.show_life(spec.events.counters, "beats")
+
+    def close() -> None:
         route.finish()
         lanes.close()
         spec.counters.set("batches", lanes.records)
+
+    route.begin()
+    if not lanes.behind:
+        _heed(stop)
+    with _ending(close), _open(spec, stop) as source:
+        spec.events.tell("ready")
+        while lanes.behind:
+            spec.events.beat()
+            if not source.send(route, lanes):
+                raise ChangedError
+        source.count_in(spec.counters)
+        _heed(stop)
+        while source.send(route, lanes):
+            spec.events.beat()
+
+
+@contextlib.contextmanager
+def _ending(close: Callable[[], None]) -> Iterator[None]:
+    """Close the rings when all is done, and on an error that would come again; else another process goes on there."""
+    try:
+        yield
+    except MirrorError:
+        close()
+        raise
+    close()

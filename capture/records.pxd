@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     KIND_FRAMES = 1
+    KIND_MESSAGE = 2
     KIND_CLOCK = 3
     ROUTED = 1
     LINK_CLOCK = 0xFFFF

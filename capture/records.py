@@ -71,6 +71,6 @@ CAPTURE_COUNTERS: Final = (
 )
 """The counters of a capture process, in the order of its page."""
 
-SHOWN_COUNTERS: Final = ("now", "position_0", "frames_0", "position_1", "frames_1", "alive_ms")
-"""What a live capture leaves to its successor: which pair holds, how many frames are in the ring up to a position, and
-when it last lived, by CLOCK_MONOTONIC."""
+SHOWN_COUNTERS: Final = ("now", "position_0", "amount_0", "position_1", "amount_1", "alive_ms")
+"""What a capture leaves to its successor, for each ring: how many frames are in it (capture/marks.pyx); and when a live
+one last lived, by CLOCK_MONOTONIC."""

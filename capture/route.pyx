@@ -26,6 +26,9 @@ cdef class Route:
     cdef void end(self) noexcept nogil:
         """Deal with what is still held: no more frames will come."""
 
+    def begin(self):
+        """Forget what a process that was killed had counted: all frames are sent anew."""
+
     def send(self, Merger merger not None, Lanes lanes not None):
         """Send the batch that a merger has gathered into the lanes, and have it begin the next one.
 

@@ -9,12 +9,12 @@ import glob
 import logging
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from capture.counters import Counters
-from capture.errors import MirrorError, SourceError
+from capture.errors import ChangedError, MirrorError, SourceError
 from capture.frames import DONE, FULL, Merger
 from capture.inputs import STANDARD_INPUT, Input
 from capture.lanes import Lanes
@@ -108,13 +108,30 @@ class FrameSource:
         """Take no more input; what has been read still comes out.  May be called from a signal handler."""
         self._stop.set()
 
-    def fill(self, producer: Producer) -> bool:
-        """Write one batch into the ring, waiting for room; false at the end."""
+    def fill(self, producer: Producer) -> int:
+        """Write one batch into the ring, waiting for room; returns its frames, 0 at the end."""
         if not self._gather(producer.ring.largest):
-            return False
+            return 0
+        frames = self._merger.frames
         self._merger.write(producer)
         self.counters.add("batches")
-        return True
+        return frames
+
+    def skip(self, frames: int, limit: int, alive: Callable[[], None]) -> None:
+        """Go on after so many frames, which are in the ring already; files give the same batches each time."""
+        while frames > 0:
+            alive()
+            if not self._gather(limit) or self._merger.frames > frames:
+                raise ChangedError
+            frames -= self._merger.frames
+            self._merger.skip()
+            self.counters.add("batches")
+
+    def count_in(self, counters: Counters) -> None:
+        """Count in this page from now on, in the place of what stands there."""
+        for name, count in self.counters.as_dict().items():
+            counters.set(name, count)
+        self.counters = counters
 
     def send(self, route: Route, lanes: Lanes) -> bool:
         """Send one batch into the lanes of its frames, waiting for room; false at the end.

@@ -17,6 +17,7 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 ZSTD_SKIPPABLE: Final = b"\x2a\x4d\x18"  # after a byte from 0x50 to 0x5f: RFC 8878 3.1.2
 LONGEST_MAGIC: Final = 4
+TURN_MS: Final = 1000  # longest wait without a sign of life
 GZIP_WINDOW: Final = 31  # zlib's word for: 32 KiB window, gzip header and checksum
 GZIP_STEP_BYTES: Final = 65536
 # zstd unpacks a step at once, and up to 128 KiB come out of 4 bytes; what a step gave before a fault in it is
@@ -27,11 +28,12 @@ ZSTD_STEP_BYTES: Final = 1024
 class Stop:
     """A wish to stop that also wakes whoever waits for input; may be set from a signal handler.
 
-    `before_waiting` is called by whoever is about to wait.
+    `before_waiting` is called by whoever is about to wait, `alive` about once a second while it lasts.
     """
 
     def __init__(self) -> None:
         self.before_waiting: Callable[[], None] | None = None
+        self.alive: Callable[[], None] | None = None
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.wished = False
 
@@ -117,7 +119,7 @@ class Plain:
         return bool(self._ahead) or not self._waits or bool(self._poll([self.fd], 0))
 
     @staticmethod
-    def _poll(fds: list[int], timeout_ms: int | None) -> list[tuple[int, int]]:
+    def _poll(fds: list[int], timeout_ms: int) -> list[tuple[int, int]]:
         waiter = select.poll()
         for fd in fds:
             waiter.register(fd, select.POLLIN)
@@ -129,7 +131,9 @@ class Plain:
             if self._waits and not self._poll([self.fd], 0):
                 if self._stop.before_waiting is not None:
                     self._stop.before_waiting()
-                self._poll([self.fd, self._stop.fd], None)
+                while not self._poll([self.fd, self._stop.fd], TURN_MS):
+                    if self._stop.alive is not None:
+                        self._stop.alive()
                 continue
             try:
                 data = os.read(self.fd, size)

@@ -3,6 +3,9 @@
 In: recordings, JSON Lines, .gor, HAR.  Out: ring records; the ring is chosen by the flow.  Invariant: a message is in a
 ring as a whole or not at all, and everything that was read has its counter.  While a ring is full, nothing is read:
 memory is bounded by one block and one message for each file that is open.
+
+A process that is started in the place of one that was killed reads the files again from their beginning, and leaves out
+the records that are in the rings already: every message comes once.
 """
 
 import signal
@@ -14,6 +17,8 @@ from assemble.records import (
     part_bytes,
 )
 from capture.child import run_child
+from capture.errors import ChangedError, MirrorError
+from capture.marks import Mark
 from capture.records import KIND_MESSAGE
 from capture.ring import Producer
 from capture.streams import Stop
@@ -38,28 +43,51 @@ class Feed:
         self.counters = spec.counters
         self.producers = [Producer(ring) for ring in spec.outputs]
         self.part_bytes = part_bytes(min(ring.largest for ring in spec.outputs))
+        self.marks = [Mark(page) for page in spec.shown]
+        self.written = [mark.recover(ring) for mark, ring in zip(self.marks, spec.outputs, strict=True)]
+        self.behind = self.written.copy()  # of each ring's records, those that come again and are left out
+        for producer in self.producers:
+            producer.show_life(spec.events.counters, "beats")
         self.spec = spec
         self.merge: Merge | None = None
         self.messages = self.message_bytes = self.further_parts = 0
         self.stop = False
         self.waking = Stop()  # whoever waits for a pipe
+        self.waking.alive = spec.events.beat
+        self.catching_up = any(self.behind)
 
     def run(self) -> None:
-        """Look at all files, then read them, and close the rings."""
-        signal.signal(signal.SIGTERM, lambda _number, _frame: self.note_stop())
+        """Read everything, and close the rings."""
+        if not self.catching_up:
+            self.heed()  # else once the counters agree with what is in the rings
         try:
-            selection, stdin = self.spec.selection, self.spec.stdin
-            self.merge = Merge(self.spec.paths, selection, self.waking, -1 if stdin is None else stdin.fd)
-            rounds = 0 if selection.loop == FOREVER else selection.loop  # without end there is no share to tell
-            self.counters.set("bytes_total", self.merge.bytes_total * rounds)
-            self.spec.events.tell("ready")
-            self.feed(self.merge)
+            self.read()
+        except MirrorError:  # it would come again; after any other end another process goes on at the rings
+            self.close_rings()
+            raise
         finally:
-            for producer in self.producers:
-                producer.close()
             if self.merge is not None:
                 self.merge.close()
             self.waking.close()
+        self.close_rings()
+
+    def heed(self) -> None:
+        """Stop on SIGTERM from now on; whoever sends it does so again and again."""
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self.note_stop())
+
+    def close_rings(self) -> None:
+        """Say that nothing more will come."""
+        for producer in self.producers:
+            producer.close()
+
+    def read(self) -> None:
+        """Look at all files, then read them."""
+        selection, stdin = self.spec.selection, self.spec.stdin
+        self.merge = Merge(self.spec.paths, selection, self.waking, -1 if stdin is None else stdin.fd)
+        rounds = 0 if selection.loop == FOREVER else selection.loop  # without end there is no share to tell
+        self.counters.set("bytes_total", self.merge.bytes_total * rounds)
+        self.spec.events.tell("ready")
+        self.feed(self.merge)
 
     def note_stop(self) -> None:
         """Note that the end is wanted; the loop acts on it."""
@@ -71,11 +99,14 @@ class Feed:
         ended = False
         try:
             for entry in merge.entries():
+                self.spec.events.beat()
                 if self.stop or not self.put(entry):
                     return
                 if self.messages % BOOK_EVERY == 0:
                     self.book(merge)
             ended = not self.stop
+            if self.catching_up:
+                raise ChangedError
         finally:
             self.book(merge)
             if ended:  # so much was read: the ledger compares it with what became of it
@@ -103,15 +134,29 @@ class Feed:
 
     def put_record(self, ring: int, record: bytes, begun: bool) -> bool:
         """Write one record; a message that is begun is brought to its end, also if the end is wanted."""
+        if self.behind[ring]:
+            self.behind[ring] -= 1
+            self.catch_up()
+            return True
         producer = self.producers[ring]
         while not producer.try_put(KIND_MESSAGE, record):
             if self.stop and not begun:
                 return False
             producer.wait_room(len(record))
+        self.written[ring] += 1
+        self.marks[ring].note(producer.position, self.written[ring])
         return True
 
+    def catch_up(self) -> None:
+        """See whether all that a dead process had written has come again."""
+        if not any(self.behind):
+            self.catching_up = False
+            self.heed()
+
     def book(self, merge: Merge) -> None:
-        """Show what was done so far."""
+        """Show what was done so far; what was done before stands there until all of it has come again."""
+        if self.catching_up:
+            return
         counts = merge.counts
         counts |= {
             "records": self.messages + self.further_parts + counts["records_refused"],

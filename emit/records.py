@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from capture.child import EventQueue
 from capture.counters import Counters
+from capture.marks import MARK_COUNTERS
 from capture.ring import Ring
 from capture.streams import StandardInput
 from emit.care import Care
@@ -325,3 +326,8 @@ class ReaderSpec:
     selection: Selection = field(default_factory=Selection)
     stdin: StandardInput | None = field(default=None, repr=False)  # where it is one of the paths
     attempt: int = 0  # how many processes have died at this work
+    shown: tuple[Counters, ...] = field(default=(), repr=False)  # for each ring: a page of its mark
+
+    def __post_init__(self) -> None:
+        if not self.shown:
+            object.__setattr__(self, "shown", tuple(Counters(MARK_COUNTERS) for _ in self.outputs))

@@ -395,9 +395,14 @@ def _capture(
     return Stage(
         name, capture.process.main, spec, events, counters, writes=rings, source=True,
         assembled=None if route is None else route.page,
-        # What a dead one has read of a file would be read twice; lanes listen together, or not at all.
-        again=spec.live is not None and len(rings) == 1 and not spec.live.turns.pages,
+        # Lanes of interfaces listen together, or not at all.
+        again=_can_be_read_again(spec.paths) if spec.live is None else len(rings) == 1 and not spec.live.turns.pages,
     )  # fmt: skip
+
+
+def _can_be_read_again(paths: Iterable[str]) -> bool:
+    """Whether all are files: what came from a pipe, or standard input, and is not in the rings yet, is gone."""
+    return all(path != "-" and os.path.isfile(path) for path in paths)
 
 
 def _receiver(source: TcpInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
@@ -435,4 +440,7 @@ def _reader(source: FileInput, level: int, outputs: tuple[Ring, ...]) -> Stage:
         paths=expand(source.path), selection=selection(source),
         stdin=StandardInput() if "-" in source.path else None,
     )  # fmt: skip
-    return Stage("reader", emit.reader.main, spec, events, counters, writes=outputs, source=True, again=False)
+    return Stage(
+        "reader", emit.reader.main, spec, events, counters, writes=outputs, source=True,
+        again=_can_be_read_again(spec.paths),
+    )  # fmt: skip

@@ -34,7 +34,7 @@ DOORS: Final = {
         "route",
         "memory",
     },
-    ("emit", "capture"): {"records", "ring", "counters", "errors", "child", "streams", "memory"},
+    ("emit", "capture"): {"records", "ring", "counters", "errors", "child", "streams", "memory", "marks"},
     ("emit", "assemble"): {"records", "message"},  # message: for what changes whole messages
 }
 """The modules of an earlier stage that a later one sees; everything else there is its own affair."""

@@ -1,6 +1,8 @@
 """From recordings into rings: in order, merged, in parts, and to an end when that is wanted."""
 
 import os
+import random
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import emit.reader
 from assemble.message import Message
 from capture.child import EventQueue
 from capture.counters import Counters
-from capture.errors import SourceError
+from capture.errors import ChangedError, SourceError
 from capture.ring import Consumer, Ring
 from capture.streams import StandardInput
 from emit.reader import Feed
@@ -184,3 +186,75 @@ def test_standard_input_travels_to_the_reader(processes: Processes):
     os.close(here)
     os.close(there)
     assert drain(ring) == conversation(6)[: child.counters["messages"]]
+
+
+class Rings:
+    """Two small rings, and the records that came out of them."""
+
+    def __init__(self, processes: Processes, *paths: Path) -> None:
+        self.processes = processes
+        rings = [Ring.create(1 << 16) for _ in range(2)]
+        self.spec = spec(rings, *paths)
+        self.consumers = [Consumer(ring) for ring in rings]
+        self.found: list[list[bytes]] = [[], []]
+
+    @property
+    def written(self) -> int:
+        """Bytes that were put into the rings."""
+        return sum(each.head for each in self.consumers)
+
+    def take(self) -> bool:
+        """Take what there is; whether that was anything."""
+        taken = False
+        for consumer, records in zip(self.consumers, self.found, strict=True):
+            while (record := consumer.read(consumer.tail)) is not None:
+                records.append(bytes(record[1]))
+                consumer.release(record[2])
+                taken = True
+        return taken
+
+    def start(self, attempt: int) -> Child:
+        """Start a reader in the place of others."""
+        return self.processes.start(emit.reader.main, replace(self.spec, events=EventQueue(), attempt=attempt))
+
+    def finish(self, attempt: int) -> None:
+        """Read to the end."""
+        last = self.start(attempt)
+        wait_until(lambda: not self.take() and all(each.closed for each in self.consumers), "the end")
+        self.take()
+        assert last.end() == 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_every_message_comes_once(tmp_path: Path, processes: Processes, seed: int):
+    """From several files, into rings that are often full, long messages in parts; and the counters agree."""
+    dice = random.Random(seed)
+    made = conversation(3000)
+    made[100:100] = [response(9, os.urandom(300_000)), response(10, os.urandom(200_000))]
+    paths = [write(tmp_path / str(at), made[at::2]) for at in range(2)]
+    calm, run = Rings(processes, *paths), Rings(processes, *paths)
+    calm.finish(0)
+    for attempt in range(8):
+        child = run.start(attempt)
+        goal = run.written + dice.randrange(1, calm.written // 10)
+
+        def got_on(goal: int = goal) -> bool:
+            run.take()
+            return run.written >= goal
+
+        wait_until(got_on, "progress")
+        child.kill()
+        assert child.process.exitcode == -signal.SIGKILL
+    run.finish(8)
+    assert run.found == calm.found
+    assert run.spec.counters.as_dict() == calm.spec.counters.as_dict()
+
+
+def test_a_successor_does_not_go_on_in_other_files(tmp_path: Path):
+    """Fewer messages than were read before: to go on at the same number would be to go on somewhere else."""
+    path = write(tmp_path / "r", conversation(100))
+    chosen = spec([Ring.create(1 << 20)], path)
+    Feed(chosen).run()
+    path.unlink()
+    with pytest.raises(ChangedError):
+        Feed(replace(chosen, paths=(str(write(tmp_path / "r", conversation(50))),), attempt=1)).run()
