@@ -154,6 +154,9 @@ class Intake:
         before = self.owners.get(session)
         if before is not None and before is not connection:
             self.lose_parts(before)
+            if before.pending is not None and before.at == 0:  # nothing of it is written: it comes again, here
+                self.forget(before.pending)
+                before.finish_chunk()
             before.cut_off()
             self.superseded.append(before)
         if connection.session not in (None, session):  # one at a time: a connection of many would fill `owners`
@@ -187,6 +190,9 @@ class Intake:
             pending.decoded = connection.at == len(chunk.entries)
             pending.mixed = pending.mixed or stop == "large"
             self.note(Delta() if stop == "large" else self.delta(pending, connection.at), decoder.show)
+            if stop == "large" and connection.gone:  # its session is elsewhere, and has begun the message anew
+                self.forget(pending)
+                return True
             if stop == "large":
                 whole = connection.joiner.add(*decoder.take_large(), pending)
                 if whole is not None:

@@ -113,6 +113,9 @@ WORKER_COUNTERS: Final = (
     "messages_taken",  # released from the ring, whatever became of them
     "bytes_taken",  # their payloads
     "position",  # of the ring, up to which all of this is booked: for a successor, if the worker dies
+    "next_bytes",  # what these three are about to be, which a successor finishes once the last of them is noted
+    "next_messages",
+    "next_position",
     "given",  # position up to which outputs were given messages, of all workers on this ring
     "trying_from",  # by a careful worker (emit/care.py): the messages that it has given its outputs
     "trying_to",  # where they end; 0: none

@@ -88,8 +88,19 @@ class Worker:
         self.moved = True
         self.leaving = self.stopping = False
 
+    def take_note(self) -> None:
+        """Put what was noted of the ring's messages in its place; once more does no harm."""
+        for name, following in (
+            ("bytes_taken", "next_bytes"),
+            ("messages_taken", "next_messages"),
+            ("position", "next_position"),
+        ):
+            self.counters.set(name, self.counters[following])
+
     def recover(self) -> None:
         """Finish what a predecessor was killed in: it books, notes the position, and releases, in this order."""
+        if self.counters["next_position"] > self.counters["position"]:
+            self.take_note()
         position = self.counters["position"]
         if self.consumer.tail < position <= self.consumer.head:
             self.consumer.release(position)
@@ -207,9 +218,10 @@ class Worker:
         for output in self.outputs:
             output.settle(messages)
         if safe > self.released:
-            self.counters.add("bytes_taken", payload_bytes)
-            self.counters.add("messages_taken", messages)
-            self.counters.set("position", safe)
+            self.counters.set("next_bytes", self.counters["bytes_taken"] + payload_bytes)
+            self.counters.set("next_messages", self.counters["messages_taken"] + messages)
+            self.counters.set("next_position", safe)  # from here on a successor finishes it
+            self.take_note()
             self.consumer.release(safe)
             self.released = safe
 
