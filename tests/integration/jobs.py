@@ -73,10 +73,10 @@ def start(directory: Path, *arguments: str | Path, stdin: int = subprocess.DEVNU
     )  # fmt: skip
 
 
-def finished(job: "subprocess.Popen[bytes]") -> subprocess.CompletedProcess[str]:
+def finished(job: "subprocess.Popen[bytes]", within_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """Wait for the end and return exit code and output; a job that does not end is killed: a failure."""
     try:
-        out, err = job.communicate(timeout=LIMIT_S)
+        out, err = job.communicate(timeout=within_s)
     except subprocess.TimeoutExpired:
         os.killpg(job.pid, signal.SIGKILL)
         job.communicate()

@@ -32,11 +32,13 @@ class Receiver:
     """A `pipeline receive` that writes a file, or sends to a URL, on a port of its own."""
 
     def __init__(
-        self, directory: Path, listen: str = "127.0.0.1:0", name: str = "received.jsonl", to: str | None = None
-    ) -> None:
+        self, directory: Path, listen: str = "127.0.0.1:0", name: str = "received.jsonl", to: str | None = None,
+        more: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.path = directory / name
         self.said: list[str] = []
-        self.job = start(directory, "receive", "--listen", listen, "--to", to or name, "--ledger", "receiver.json")
+        ledger = ("--ledger", "receiver.json")
+        self.job = start(directory, "receive", "--listen", listen, "--to", to or name, *ledger, *more)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         wait_until(lambda: self.address or self.job.poll() is not None, "the receiver listens")
