@@ -107,6 +107,9 @@ class Feed:
             ended = not self.stop
             if self.catching_up:
                 raise ChangedError
+        except MirrorError:
+            if not self.stop:  # else it may be that reading was broken off
+                raise
         finally:
             self.book(merge)
             if ended:  # so much was read: the ledger compares it with what became of it

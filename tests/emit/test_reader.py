@@ -236,7 +236,7 @@ def test_killed_at_random_every_message_comes_once(tmp_path: Path, processes: Pr
     calm.finish(0)
     for attempt in range(8):
         child = run.start(attempt)
-        goal = run.written + dice.randrange(1, calm.written // 10)
+        goal = run.written + dice.randrange(1, calm.written // 30)  # it writes on until it is killed
 
         def got_on(goal: int = goal) -> bool:
             run.take()

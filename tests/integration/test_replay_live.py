@@ -57,8 +57,8 @@ def test_the_log_of_staging_is_that_of_production(tmp_path: Path, lanes: int):
     ):
         said = (far / "said").open("w+")
         receiver = here.popen(
-            [str(COMMAND), "receive", "--listen", f"{here.address}:{LISTEN}", "--to", staging.url, "--strict",
-             "--ledger", "ledger.json", "--set", "output.0.host=captured"],
+            [str(COMMAND), "receive", "--listen", f"{here.address}:{LISTEN}", "--open-to-all", "--to", staging.url,
+             "--strict", "--ledger", "ledger.json", "--set", "output.0.host=captured"],
             cwd=far, env=os.environ | {"TMPDIR": str(far)}, stdin=subprocess.DEVNULL, stderr=said,
         )  # fmt: skip
         try:
