@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing import heap, reduction, util
 from queue import Full
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import msgpack
 
 from capture.counters import Counters
 from capture.errors import MirrorError
+from capture.memory import make_memory
 
 QUEUE_BYTES: Final = 256 * 1024
 CHILD_COUNTERS: Final = (
@@ -39,6 +41,23 @@ def _pack(item: dict[str, Any]) -> bytes:
 def _unpack(item: memoryview) -> dict[str, Any]:
     unpacked: dict[str, Any] = msgpack.unpackb(item)
     return unpacked
+
+
+class _Arena(heap.Arena):
+    """Where multiprocessing puts what faster-fifo shares: in memory without a name, as our own.
+
+    Its files in /dev/shm or /tmp need that there is such a place, and end whoever touches them when it is full.
+    """
+
+    def __init__(self, size: int, fd: int = -1) -> None:
+        made = fd < 0
+        super().__init__(size, make_memory("queue", size) if made else fd)
+        if made:
+            util.Finalize(self, os.close, (self.fd,))
+
+
+heap.Arena = _Arena  # type: ignore[misc]
+reduction.register(_Arena, heap.reduce_arena)
 
 
 class EventQueue(faster_fifo.Queue):  # type: ignore[misc]  # the library is untyped
@@ -104,6 +123,9 @@ def run_child(body: Callable[[], None], events: EventQueue, parent: int, level: 
     except MirrorError as error:
         events.tell("failed", text=str(error), exit_code=error.exit_code)
         sys.exit(error.exit_code)
+    except MemoryError:
+        events.tell("failed", text=f"{multiprocessing.current_process().name} ran out of memory", exit_code=1)
+        sys.exit(BUG_EXIT_CODE)
     except BaseException as error:
         logging.getLogger(__name__).exception("unexpected %s", type(error).__name__)
         events.tell("failed", text=f"internal error: {type(error).__name__}: {error}", exit_code=1)

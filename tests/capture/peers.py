@@ -79,6 +79,7 @@ def child(events: EventQueue, parent: int, what: str) -> None:
         "refuses": _refuses,
         "breaks": _breaks,
         "signals": _signals,
+        "fills": _fills,
         "nothing": lambda: None,
     }
     run_child(bodies[what], events, parent)
@@ -118,6 +119,10 @@ def _refuses() -> None:
 
 def _breaks() -> None:
     raise KeyError("x")
+
+
+def _fills() -> None:
+    raise MemoryError
 
 
 def _signals() -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle  # noqa: TID251  # to show that nothing reads one
 import select
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -141,3 +142,21 @@ def test_a_pickle_in_the_queue_is_not_executed(tmp_path):
     assert not target.exists()
     pickle.loads(pickle.dumps(Hostile()))  # it does what it says, where it is
     assert target.exists()
+
+
+def test_a_queue_needs_no_place_in_the_file_system(monkeypatch):
+    """/dev/shm may be absent, read-only or small; when it fills up, whoever touches its pages dies."""
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_args, **_more: pytest.fail("a file was made"))
+    events = [EventQueue() for _ in range(40)]
+    for each in events:
+        each.tell("here")
+        assert each.get(block=False) == {"event": "here"}
+    maps = Path("/proc/self/maps").read_text()
+    assert "/memfd:ringtap-queue" in maps
+
+
+def test_a_child_without_memory_says_so_and_is_a_bug_to_be_started_again():
+    """No traceback: where it ran out says nothing about why."""
+    code, [failed] = run("fills")
+    assert (code, failed["exit_code"]) == (BUG_EXIT_CODE, 1)
+    assert failed["text"].endswith("ran out of memory")
