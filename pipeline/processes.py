@@ -4,6 +4,7 @@ In: a stage.  Out: a process that runs it, and what it has to say.  Invariant: a
 """
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -120,16 +121,26 @@ def _spawn(stage: Stage, hear: Callable[[str, dict[str, Any]], None]) -> tuple[B
         target=confined, args=(stage.rights, stage.target, stage.spec), name=stage.name
     )
     reader = EventReader(stage.name, stage.events, hear)
+    _start_thread(reader)  # first: if there is no room for it, there is no process yet that nobody would know of
     # Inherited: a Ctrl-C, or the end of a terminal, is for us, also before the child can say so itself.
     ours = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         process.start()
+    except OSError:
+        reader.finish(killed=False)
+        raise
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
     if stage.cores and process.pid is not None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it has ended already, or these cores were taken from us meanwhile
             os.sched_setaffinity(process.pid, stage.cores)
-    reader.start()
     log.debug("started %s, process %d", stage.name, process.pid)
     return process, reader
+
+
+def _start_thread(reader: EventReader) -> None:
+    try:
+        reader.start()
+    except RuntimeError as error:  # of threading, which does not say why
+        raise OSError(errno.EAGAIN, str(error)) from error

@@ -1,5 +1,7 @@
 """How the end of a child is told, and what its successor is given."""
 
+import errno
+import multiprocessing
 import os
 import signal
 import threading
@@ -10,6 +12,7 @@ import pytest
 
 from capture.child import EventQueue
 from capture.counters import Counters
+from pipeline.events import EventReader
 from pipeline.processes import exit_code, note_death, start, start_again, why
 from pipeline.wiring import Stage
 from tests.pipeline import children
@@ -64,3 +67,28 @@ def test_a_successor_has_the_rings_and_counters_and_a_queue_of_its_own():
     assert stage.spec == replace(before.spec, events=stage.events, attempt=1)
     assert stage.events is not before.events
     assert stage.events.counters is before.events.counters
+
+
+def test_without_a_thread_to_hear_it_no_child_is_started(monkeypatch):
+    """A process that nobody knows of would be waited for at the end, for ever."""
+
+    def refuse(_reader: EventReader) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(EventReader, "start", refuse)
+    with pytest.raises(OSError, match="new thread"):
+        start(stage_of(children.hang), lambda _name, _event: None, 0.0)
+    assert multiprocessing.active_children() == []
+
+
+def test_without_a_process_the_thread_that_would_hear_it_ends(monkeypatch):
+    """Else there would be one more of them with every attempt."""
+
+    def refuse(*_more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    before = threading.active_count()
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", refuse)
+    with pytest.raises(OSError, match="unavailable"):
+        start(stage_of(children.hang), lambda _name, _event: None, 0.0)
+    assert threading.active_count() == before
