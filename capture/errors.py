@@ -1,4 +1,17 @@
-"""The errors that this project raises on purpose, sorted by whose move is next (STYLE 4)."""
+"""The errors that this project raises on purpose, sorted by whose move is next (STYLE 4); how others are told."""
+
+import errno
+from typing import Final
+
+REMEDIES: Final = {
+    errno.EMFILE: "allow this process more open files (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "allow this machine more open files (fs.file-max)",
+    errno.EAGAIN: "allow this user more processes, threads or memory (ulimit -u, ulimit -v, TasksMax)",
+    errno.ENOMEM: "allow more memory (ulimit -v, MemoryMax), or make the rings smaller",
+    errno.EFBIG: "allow larger files, shared memory counts as one (ulimit -f, LimitFSIZE)",
+    errno.ENOSPC: "make room",
+}
+"""What to do about what the kernel refuses to give."""
 
 
 class MirrorError(Exception):
@@ -38,3 +51,10 @@ class MalformedTraffic(MirrorError):
         super().__init__(f"{why} at byte {at}")
         self.why = why
         self.at = at
+
+
+def refused(error: OSError) -> str:
+    """Say in one line what the kernel refused, and what to do about it."""
+    what = f"{error.filename}: " if error.filename is not None else ""
+    remedy = REMEDIES.get(error.errno or 0)
+    return f"{what}{error.strerror or error}" + (f": {remedy}" if remedy else "")

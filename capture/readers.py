@@ -49,6 +49,8 @@ def open_handle(fd: int, name: str, bpf: str | None) -> tuple[Any, int]:
     try:
         handle = pcapy.open_offline(path)
     except pcapy.PcapError as error:
+        if not os.path.lexists(path):
+            raise SourceError(f"{name}: cannot be handed to libpcap: mount /proc") from error
         raise SourceError(f"{name}: {str(error).replace(path, 'the file')}") from error
     try:
         link = linktype(handle.datalink(), name)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, cast
 
 import typer
 
-from capture.errors import ConfigError, MirrorError
+from capture.errors import ConfigError, MirrorError, refused
 from pipeline.terminal import Terminal, start_logging
 
 USAGE_EXIT_CODE: Final = 2
@@ -352,6 +352,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nothing to say, and nobody to say it to
         code = 1
+    except OSError as error:
+        code = _fail(refused(error), 1)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     sys.exit(code)

@@ -102,6 +102,7 @@ TOUCHES_THE_WORLD: Final = {
     "pipeline.convert": "whether two names are of one file",
     "pipeline.credentials": "reads secrets, and who else could",
     "pipeline.devices": "asks the kernel for its interfaces",
+    "pipeline.inherited": "signals and standard streams that this process was started with",
     "pipeline.lanes": "the cores that this process may use",
     "pipeline.machine": "looks at rights, cores, memory and clock",
     "pipeline.notify": "the service manager's socket",

@@ -1,5 +1,7 @@
 """Errors: sorted by whose move is next, each with the exit code that says so."""
 
+import errno
+
 import pytest
 
 from capture import errors
@@ -23,3 +25,18 @@ def test_exit_codes_tell_whose_move_it_is(error, code):
 def test_malformed_traffic_says_where():
     """Without the place, nobody finds the byte in the capture."""
     assert str(errors.MalformedTraffic("length runs past the end", 41)) == "length runs past the end at byte 41"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files: allow this process more open files"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device: make room"),
+        (OSError(errno.EIO, "Input/output error", "a"), "a: Input/output error"),
+        (OSError("odd"), "odd"),
+    ],
+)
+def test_what_the_kernel_refuses_is_told_in_a_line(error, says):
+    """With what to do about it, where anything can be done."""
+    assert errors.refused(error).startswith(says)
+    assert "\n" not in errors.refused(error)

@@ -1,0 +1,34 @@
+"""What this process was started with, put right where a careless parent would do harm: signals, standard streams.
+
+In: the process as it is.  Out: the same with descriptors 0 to 2 open and no signal held back.  Invariant: what
+is right is left alone; a SIGHUP that is ignored stays so (nohup(1)).
+"""
+
+import os
+import signal
+import sys
+from typing import Final
+
+NULL: Final = "/dev/null"
+
+
+def put_right() -> None:
+    """Call it before anything is opened, and before any thread or child is started."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # blocked ones would be so in children too: nothing would end them
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored: the kernel tells nobody how a child ended
+    for fd in (0, 1, 2):
+        _fill(fd)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115  # to the end
+
+
+def _fill(fd: int) -> None:
+    """Keep others from getting the number of a standard stream: what is meant for that would go into theirs.
+
+    Standard output that is not there cannot be written to, so that whoever wants to hears of it.
+    """
+    try:
+        os.fstat(fd)
+    except OSError:
+        opened = os.open(NULL, os.O_WRONLY if fd == 2 else os.O_RDONLY)  # the lowest number that is free: this one
+        os.set_inheritable(opened, True)
