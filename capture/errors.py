@@ -10,8 +10,11 @@ REMEDIES: Final = {
     errno.ENOMEM: "allow more memory (ulimit -v, MemoryMax), or make the rings smaller",
     errno.EFBIG: "allow larger files, shared memory counts as one (ulimit -f, LimitFSIZE)",
     errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or allow this user more",
+    errno.EROFS: "write somewhere else",
+    errno.EIO: "look at the disk (dmesg)",
 }
-"""What to do about what the kernel refuses to give."""
+"""What to do about what a machine refuses that is not well, or too small."""
 
 
 class MirrorError(Exception):
@@ -53,8 +56,10 @@ class MalformedTraffic(MirrorError):
         self.at = at
 
 
-def refused(error: OSError) -> str:
-    """Say in one line what the kernel refused, and what to do about it."""
-    what = f"{error.filename}: " if error.filename is not None else ""
+def refused(error: OSError) -> str | None:
+    """Say in one line what this machine refused, and what to do about it; None where that may be our own fault."""
     remedy = REMEDIES.get(error.errno or 0)
-    return f"{what}{error.strerror or error}" + (f": {remedy}" if remedy else "")
+    if remedy is None:
+        return None
+    what = f"{error.filename}: " if error.filename is not None else ""
+    return f"{what}{error.strerror}: {remedy}"

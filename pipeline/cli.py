@@ -353,7 +353,9 @@ def run_command_line(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # whoever read our output has gone: nothing to say, and nobody to say it to
         code = 1
     except OSError as error:
-        code = _fail(refused(error), 1)
+        if (told := refused(error)) is None:
+            raise
+        code = _fail(told, 1)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     sys.exit(code)

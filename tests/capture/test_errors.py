@@ -32,11 +32,16 @@ def test_malformed_traffic_says_where():
     [
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files: allow this process more open files"),
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device: make room"),
-        (OSError(errno.EIO, "Input/output error", "a"), "a: Input/output error"),
-        (OSError("odd"), "odd"),
+        (OSError(errno.EIO, "Input/output error", "a"), "a: Input/output error: look at the disk"),
     ],
 )
 def test_what_the_kernel_refuses_is_told_in_a_line(error, says):
     """With what to do about it, where anything can be done."""
     assert errors.refused(error).startswith(says)
     assert "\n" not in errors.refused(error)
+
+
+@pytest.mark.parametrize("error", [OSError("odd"), FileNotFoundError(errno.ENOENT, "No such file or directory", "x")])
+def test_what_may_be_our_own_fault_is_not_made_a_line(error):
+    """Its traceback is what it is found by."""
+    assert errors.refused(error) is None
