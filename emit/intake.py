@@ -154,7 +154,7 @@ class Intake:
         before = self.owners.get(session)
         if before is not None and before is not connection:
             self.lose_parts(before)
-            if before.pending is not None and before.at == 0:  # nothing of it is written: it comes again, here
+            if before.pending is not None and not before.pending.ends:  # nothing of it is written: it comes again, here
                 self.forget(before.pending)
                 before.finish_chunk()
             before.cut_off()

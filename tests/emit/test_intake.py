@@ -19,11 +19,11 @@ LIMIT = 1 << 24
 class Side:
     """A receiver without sockets."""
 
-    def __init__(self, capacity: int = 1 << 20) -> None:
+    def __init__(self, capacity: int = 1 << 20, held_bytes: int = LIMIT) -> None:
         self.ring = Ring.create(capacity)
         self.consumer = Consumer(self.ring)
         self.counters = Counters(RECEIVER_COUNTERS)
-        feeder = Feeder([self.ring], Budget(LIMIT, LIMIT))
+        feeder = Feeder([self.ring], Budget(LIMIT, held_bytes))
         self.intake = Intake(feeder, Sessions(16), self.counters)
 
     def connect(self) -> Connection:
@@ -151,6 +151,62 @@ def test_a_session_lives_on_its_newest_connection():
     assert first.ended
     side.release()
     assert side.acks(second) == [name(0), name(1)]
+
+
+def fill(side: Side, sequence: int) -> Connection:
+    """Leave no room in the ring; return the connection that waits for it, whose session is another."""
+    peer = side.connect()
+    made = [request(number) for number in range(300)]
+    assert not side.receive(peer, chunk(sequence, entries(made), session=b"a flood!"))
+    return peer
+
+
+def make_room(side: Side, *peers: Connection) -> list[int]:
+    """Have the workers take everything, turn by turn; return the numbers of the messages in the order they came."""
+    found = []
+    for _turn in range(100):
+        found += [message.id for message in drain(side.ring, side.consumer.tail)]
+        side.release()
+        done = [side.intake.run(peer) for peer in peers]
+        if all(done) and side.consumer.tail == side.consumer.head:
+            return found
+    raise AssertionError("it never came to an end")
+
+
+def test_a_chunk_that_waits_on_a_connection_left_behind_is_taken_on_the_new_one():
+    """Nothing of it was written: were it a repetition there, its parts would be refused, which come after it here."""
+    side = Side(16 * 1024)
+    flood, first, second = fill(side, 0), side.connect(), side.connect()
+    made = parts(2)
+    assert not side.receive(first, chunk(0, entries([request(800)])))
+    side.receive(
+        second, chunk(0, entries([request(800)])) + b"".join(chunk(1 + at, each) for at, each in enumerate(made))
+    )
+    assert [number for number in make_room(side, flood, first, second) if number >= 300] == [800, 900]
+    assert side.acks(second) == [name(0), name(1), name(2)]
+    assert side.acks(first) == []
+    assert side.counters["chunks_repeated"] == 0
+    assert side.intake.budget.held_bytes == 0
+
+
+def test_a_chunk_of_parts_left_in_its_middle_is_taken_from_its_start_on_the_new_connection():
+    """Its parts before the middle were forgotten with the old one, where nothing more of it may be taken."""
+    side = Side(16 * 1024, held_bytes=44 * 1024)
+    flood, first, second = fill(side, 0), side.connect(), side.connect()
+    whole = parts(2, number=801)
+    side.receive(side.connect(), b"".join(chunk(at, each, session=b"another!") for at, each in enumerate(whole)))
+    made = parts(3)
+    body = made[0] + made[1]
+    assert not side.receive(first, chunk(0, body))
+    assert first.at > 0
+    wire = chunk(0, body) + chunk(1, made[2])
+    side.receive(second, wire)
+    assert [number for number in make_room(side, flood, first, second) if number >= 300] == [801, 900]
+    assert side.acks(second) == [name(0), name(1)]
+    assert side.counters["records_refused"] == 1, "the part that was forgotten"
+    third = side.connect()
+    side.receive(third, wire)
+    assert side.counters["chunks_repeated"] == 2
 
 
 def test_a_connection_is_one_session_at_a_time():
