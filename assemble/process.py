@@ -13,9 +13,8 @@ from assemble.assembler import Assembler
 from assemble.books import Books
 from assemble.settings import Settings
 from assemble.sink import RingSink
-from capture.child import EventQueue, run_child
+from capture.child import EventQueue, ending, run_child
 from capture.counters import Counters
-from capture.errors import MirrorError
 from capture.orders import Orders
 from capture.ring import Consumer, Ring
 
@@ -51,12 +50,8 @@ def assemble(spec: AssembleSpec) -> None:
     consumer = Consumer(spec.ring)
     if spec.attempt:
         sink.recover(consumer)
-    try:
+    with ending(sink.close):
         _assemble(spec, Assembler(spec.settings, sink, spec.counters), consumer)
-    except MirrorError:
-        sink.close()
-        raise
-    sink.close()
 
 
 def _assemble(spec: AssembleSpec, assembler: Assembler, consumer: Consumer) -> None:

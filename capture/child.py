@@ -4,13 +4,14 @@ Log records and events travel to the supervisor over one faster-fifo queue per c
 blocking.
 """
 
+import contextlib
 import ctypes
 import logging
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import heap, reduction, util
 from queue import Full
 from typing import Any, Final
@@ -95,6 +96,17 @@ class EventHandler(logging.Handler):
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
         self.events.tell("log", level=record.levelno, logger=record.name, text=text, at=record.created)
+
+
+@contextlib.contextmanager
+def ending(close: Callable[[], None]) -> Iterator[None]:
+    """Close the rings when all is done, and on an error that would come again; else another process goes on there."""
+    try:
+        yield
+    except MirrorError:
+        close()
+        raise
+    close()
 
 
 def _settle_in(parent: int) -> None:

@@ -7,12 +7,11 @@ a reader never waits and never sees half a map; like a ring it is anonymous memo
 import os
 import struct
 import zlib
-from collections.abc import Callable
-from multiprocessing import reduction
 from typing import Any, Final
 
 import msgpack
 
+from capture.descriptor import Descriptor
 from capture.errors import MirrorError
 
 HEAD: Final = struct.Struct("<QII")
@@ -25,20 +24,12 @@ at 12, 4 bytes  check     CRC-32 of number, size and bytes: a map that is being 
 MOST_BYTES: Final = 1 << 20
 
 
-class Orders:
+class Orders(Descriptor):
     """One child's orders; travels to it by descriptor."""
 
     def __init__(self, fd: int = -1) -> None:
-        self.fd = os.memfd_create("ringtap-orders", os.MFD_CLOEXEC) if fd < 0 else fd
+        super().__init__(os.memfd_create("ringtap-orders", os.MFD_CLOEXEC) if fd < 0 else fd)
         self.seen = 0  # number of the newest map given or taken
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
-        if self.fd >= 0:
-            close(self.fd)
-            self.fd = -1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (reduction.DupFd(self.fd),)
 
     def give(self, order: dict[str, Any]) -> None:
         """Replace whatever was not taken yet."""
@@ -66,7 +57,3 @@ class Orders:
 
 def _check(number: int, packed: bytes) -> int:
     return zlib.crc32(packed, zlib.crc32(HEAD.pack(number, len(packed), 0)))
-
-
-def _attach(travelled: Any) -> Orders:
-    return Orders(travelled.detach())

@@ -6,15 +6,13 @@ read is still written.  A process that is started in the place of one that was k
 beginning, and puts into the rings what is not there yet: every frame comes once.
 """
 
-import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from capture.child import EventQueue, run_child
+from capture.child import EventQueue, ending, run_child
 from capture.counters import Counters
-from capture.errors import ChangedError, MirrorError
+from capture.errors import ChangedError
 from capture.lanes import Lanes
 from capture.live import LiveSource
 from capture.marks import Mark
@@ -82,15 +80,16 @@ def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
         read, dropped = spec.counters["frames_captured"], spec.counters["frames_dropped_ring"]
         spec.counters.set("frames_lost", max(read - dropped - outlet.frames, 0))
     source = LiveSource(plan, outlet, spec.counters, stop, spec.batch_frames, spec.batch_bytes)
-    try:
+
+    def close() -> None:
+        outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
+        source.close()
+
+    with ending(close):
         source.open()
         if spec.attempt:
             spec.counters.add("blind_ms", max(now_ms() - spec.shown[0]["alive_ms"], 0))
         source.run(lambda: spec.events.tell("ready"), lambda: _live_on(spec))
-    except MirrorError:
-        _end(outlet, source)
-        raise
-    _end(outlet, source)
 
 
 def now_ms() -> int:
@@ -101,11 +100,6 @@ def now_ms() -> int:
 def _live_on(spec: CaptureSpec) -> None:
     spec.events.beat()
     spec.shown[0].set("alive_ms", now_ms())
-
-
-def _end(outlet: Outlet, source: LiveSource) -> None:
-    outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
-    source.close()
 
 
 def _outlet(spec: CaptureSpec) -> Outlet:
@@ -131,7 +125,7 @@ def _fill(spec: CaptureSpec, ring: Ring, stop: Stop) -> None:
     frames = mark.recover(ring)
     if not frames:
         _heed(stop)  # else once the counters agree with what is in the ring
-    with _ending(producer.close), _open(spec, stop) as source:
+    with ending(producer.close), _open(spec, stop) as source:
         spec.events.tell("ready")
         source.skip(frames, ring.largest, spec.events.beat)
         source.count_in(spec.counters)
@@ -154,7 +148,7 @@ def _send(spec: CaptureSpec, route: Route, stop: Stop) -> None:
     route.begin()
     if not lanes.behind:
         _heed(stop)
-    with _ending(close), _open(spec, stop) as source:
+    with ending(close), _open(spec, stop) as source:
         spec.events.tell("ready")
         while lanes.behind:
             spec.events.beat()
@@ -164,14 +158,3 @@ def _send(spec: CaptureSpec, route: Route, stop: Stop) -> None:
         _heed(stop)
         while source.send(route, lanes):
             spec.events.beat()
-
-
-@contextlib.contextmanager
-def _ending(close: Callable[[], None]) -> Iterator[None]:
-    """Close the rings when all is done, and on an error that would come again; else another process goes on there."""
-    try:
-        yield
-    except MirrorError:
-        close()
-        raise
-    close()

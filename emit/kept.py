@@ -11,11 +11,10 @@ killed.  Nothing takes room that was never written, so the places may lie far ap
 import ctypes
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing import reduction
 from typing import Any, Final
 
+from capture.descriptor import Descriptor
 from capture.memory import make_memory
 from emit.window import Chunk
 from emit.wire import chunk_name, raw_chunk_id
@@ -110,23 +109,15 @@ def _unpack(fields: tuple[Any, ...]) -> Chunk:
     )  # fmt: skip
 
 
-class Kept:
+class Kept(Descriptor):
     """The memory of one output of one worker, made by `Kept.create`; travels to a spawned child by descriptor."""
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        super().__init__(fd)
         self.number = 0  # of the valid state
         self.end = FRAMES_AT  # where nothing was ever written
         self.spare: dict[int, list[tuple[int, bool]]] = {}  # places of frames that are gone, by room; is it in memory?
         self.spare_bytes = 0  # of them in memory
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
-        if self.fd >= 0:
-            close(self.fd)
-            self.fd = -1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (reduction.DupFd(self.fd),)
 
     @classmethod
     def create(cls) -> "Kept":
@@ -191,7 +182,3 @@ class Kept:
 def room(size: int) -> int:
     """Return how much room a frame has: a power of two, so that others fit in when it is gone."""
     return max(PAGE_BYTES, 1 << (size - 1).bit_length())
-
-
-def _attach(travelled: Any) -> Kept:
-    return Kept(travelled.detach())

@@ -16,7 +16,7 @@ from assemble.records import (
     MESSAGE_HEADER,
     part_bytes,
 )
-from capture.child import run_child
+from capture.child import ending, run_child
 from capture.errors import ChangedError, MirrorError
 from capture.marks import Mark
 from capture.records import KIND_MESSAGE
@@ -60,16 +60,13 @@ class Feed:
         """Read everything, and close the rings."""
         if not self.catching_up:
             self.heed()  # else once the counters agree with what is in the rings
-        try:
-            self.read()
-        except MirrorError:  # it would come again; after any other end another process goes on at the rings
-            self.close_rings()
-            raise
-        finally:
-            if self.merge is not None:
-                self.merge.close()
-            self.waking.close()
-        self.close_rings()
+        with ending(self.close_rings):
+            try:
+                self.read()
+            finally:
+                if self.merge is not None:
+                    self.merge.close()
+                self.waking.close()
 
     def heed(self) -> None:
         """Stop on SIGTERM from now on; whoever sends it does so again and again."""

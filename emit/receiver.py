@@ -12,8 +12,8 @@ import socket
 import time
 from typing import Final
 
-from capture.child import run_child
-from capture.errors import MalformedTraffic, MirrorError
+from capture.child import ending, run_child
+from capture.errors import MalformedTraffic
 from emit.admission import Admission
 from emit.connection import Connection
 from emit.descriptors import raise_descriptor_limit
@@ -76,17 +76,13 @@ class Receiver:
         raise_descriptor_limit()
         for handler in logging.getLogger().handlers:
             handler.addFilter(self.sparing)
-        try:
+        with ending(self.feeder.close):
             self.watch_signals()  # first: whoever hears that it listens may ask it to end
             self.listen()
             for producer in self.feeder.producers:
                 self.poller.register(producer.fileno(), select.EPOLLIN)
             while not self.finished():
                 self.turn()
-        except MirrorError:
-            self.feeder.close()
-            raise
-        self.feeder.close()
         self.leave()
 
     def listen(self) -> None:

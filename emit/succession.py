@@ -6,24 +6,15 @@ successor that it has.  Invariant: both hold for exactly one process, whatever h
 
 import os
 import select
-from collections.abc import Callable
-from multiprocessing import reduction
-from typing import Any
+
+from capture.descriptor import Descriptor
 
 
-class Flag:
+class Flag(Descriptor):
     """Down until somebody raises it; readable then (eventfd(2))."""
 
     def __init__(self, fd: int = -1) -> None:
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if fd < 0 else fd
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
-        if self.fd >= 0:
-            close(self.fd)
-            self.fd = -1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _attach_flag, (reduction.DupFd(self.fd),)
+        super().__init__(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if fd < 0 else fd)
 
     def fileno(self) -> int:
         """Return a descriptor to poll."""
@@ -34,30 +25,14 @@ class Flag:
         os.eventfd_write(self.fd, 1)
 
 
-class Ended:
+class Ended(Descriptor):
     """A child's end; made while it is surely there, as its number may be another's later (pidfd_open(2))."""
 
     def __init__(self, pid: int = 0, fd: int = -1) -> None:
-        self.fd = os.pidfd_open(pid) if fd < 0 else fd
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
-        if getattr(self, "fd", -1) >= 0:
-            close(self.fd)
-            self.fd = -1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _attach_ended, (reduction.DupFd(self.fd),)
+        super().__init__(os.pidfd_open(pid) if fd < 0 else fd)
 
     def wait(self, timeout_ms: int | None = None) -> bool:
         """Return once the child has ended, or the time is over; whether it has."""
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
         return bool(poller.poll(timeout_ms))
-
-
-def _attach_flag(travelled: Any) -> Flag:
-    return Flag(travelled.detach())
-
-
-def _attach_ended(travelled: Any) -> Ended:
-    return Ended(fd=travelled.detach())

@@ -11,18 +11,17 @@ parts of messages and whole ones are mixed: ours are not.
 
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import reduction
 from typing import Any, Final
 
 from capture.counters import Counters
+from capture.descriptor import Descriptor
 from capture.errors import MirrorError
 from capture.memory import make_memory
 from capture.ring import Producer
+from emit.sessions import WINDOW
 
-WINDOW: Final = 4096
-"""Sequence numbers of a session, up to the highest taken, of which it is known whether they were."""
 MOST_RINGS: Final = 64
 MOST_CHUNKS: Final = 1024  # that one message in parts comes in
 COUNTED: Final = ("records", "records_refused", "records_joined", "messages", "message_bytes")
@@ -58,13 +57,13 @@ class Known:
     at: int
 
 
-class Taken:
+class Taken(Descriptor):
     """One receiver's; travels to a spawned child by descriptor, as it is."""
 
     def __init__(self, most: int, fd: int = -1) -> None:
         self.most = most
         size = 8 * (NOTES + 2 * NOTE_WORDS + most * TRACK_WORDS)
-        self.fd = make_memory("taken", size) if fd < 0 else fd
+        super().__init__(make_memory("taken", size) if fd < 0 else fd)
         if os.fstat(self.fd).st_size != size:
             raise MirrorError("taken: the descriptor does not hold what a receiver has taken")
         self.words = memoryview(mmap.mmap(self.fd, size)).cast("B").cast("Q")
@@ -76,13 +75,9 @@ class Taken:
             else:
                 self.free.append(at)
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
-        if getattr(self, "fd", -1) >= 0:
-            close(self.fd)
-            self.fd = -1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (self.most, reduction.DupFd(self.fd))
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"most": self.most}
 
     @property
     def port(self) -> int:
@@ -178,7 +173,3 @@ class Taken:
         words[at + BITS + sequence % WINDOW // 64] |= 1 << sequence % 64
         words[at + FIRST] = min(words[at + FIRST], sequence)
         words[at + LAST] = max(last, sequence)
-
-
-def _attach(most: int, travelled: Any) -> Taken:
-    return Taken(most, travelled.detach())

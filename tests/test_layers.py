@@ -34,7 +34,17 @@ DOORS: Final = {
         "route",
         "memory",
     },
-    ("emit", "capture"): {"records", "ring", "counters", "errors", "child", "streams", "memory", "marks"},
+    ("emit", "capture"): {
+        "records",
+        "ring",
+        "counters",
+        "errors",
+        "child",
+        "streams",
+        "memory",
+        "descriptor",
+        "marks",
+    },
     ("emit", "assemble"): {"records", "message"},  # message: for what changes whole messages
 }
 """The modules of an earlier stage that a later one sees; everything else there is its own affair."""
@@ -55,6 +65,7 @@ TOUCHES_THE_WORLD: Final = {
     "capture.child": "process set-up: signals, death of the parent",
     "capture.counters": "shared memory, and how it travels to a child",
     "capture.inputs": "opens capture files and standard input",
+    "capture.descriptor": "descriptors, and how they travel to a child",
     "capture.filters": "asks for the addresses of a name",
     "capture.interfaces": "asks the kernel for its interfaces",
     "capture.live": "waits for interfaces, and has the clock for a silent wire",
