@@ -105,13 +105,18 @@ class Secured(ssl.SSLSocket):
 
 def client_context(spec: TlsSpec) -> ssl.SSLContext:
     """Return how a receiver is spoken to; raises OSError where a file is not what it should be."""
+    return _strict(context_for(spec))
+
+
+def context_for(spec: TlsSpec) -> ssl.SSLContext:
+    """Return what is trusted, and who we are, as the library has it otherwise; raises OSError as `client_context`."""
     context = ssl.create_default_context(cafile=spec.ca)
     if not spec.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if spec.certificate is not None:
         context.load_cert_chain(spec.certificate, spec.key, no_password)
-    return _strict(context)
+    return context
 
 
 def server_context(spec: ServerTlsSpec) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from typing import Final
 
 from emit.addresses import Addresses
 from emit.records import HttpSpec, TlsSpec
+from emit.secured import context_for
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +58,7 @@ class Upstream:
 
 def tls_context(spec: TlsSpec) -> ssl.SSLContext:
     """Make the context; raises OSError where a file is not what it should be."""
-    context = ssl.create_default_context(cafile=spec.ca)
-    if not spec.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if spec.certificate is not None:
-        context.load_cert_chain(spec.certificate, spec.key)
+    context = context_for(spec)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

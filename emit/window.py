@@ -197,10 +197,7 @@ class Window:
     def abandon(self) -> list[Chunk]:
         """Forget the message in parts that is being added, as its last part will never come; return its chunks."""
         gone = [] if self.group is None else self.group.chunks
-        for chunk in gone:
-            del self.chunks[chunk.name]
-            if not chunk.acked:
-                self.account(chunk, -1)
+        self.discard(gone)
         self.group = None
         return gone
 

@@ -330,8 +330,7 @@ class Supervisor:
             self.asked_s = now_s
             for child in self.children:
                 if child.stage.source and child.due_s is not None:
-                    child.kill()
-                    self._close_behind(child)
+                    self._end(child)
                 elif child.stage.source and child.running:
                     child.process.terminate()
                 elif child.stage.kind == "worker":
@@ -352,10 +351,14 @@ class Supervisor:
         """Kill the children that run these stages."""
         for child in self.children:
             if child.stage in stages and not child.reaped:
-                waiting = child.due_s is not None
-                child.kill()
-                if waiting:
-                    self._close_behind(child)
+                self._end(child)
+
+    def _end(self, child: Child) -> None:
+        """End a child for good; what waits to be started again leaves nobody whose death would be noticed."""
+        waiting = child.due_s is not None
+        child.kill()
+        if waiting:
+            self._close_behind(child)
 
     def _kill_all(self) -> None:
         living = [child for child in self.children if not child.reaped]

@@ -49,9 +49,11 @@ def _check_pair(context: "ssl.SSLContext", place: str, certificate: str, key: st
     """Load a certificate and its key, which is in the same file if none is named."""
     of_key = "certificate" if key is None else "key"
     holder = certificate if key is None else key
+    from emit.secured import no_password  # here, as most have no use for it
+
     _check_private(f"{place}.{of_key}", holder)
     try:
-        context.load_cert_chain(certificate, key, password=_no_password)
+        context.load_cert_chain(certificate, key, password=no_password)
     except ValueError as error:
         advice = f"write one without: openssl pkey -in {holder} -out NEW"
         raise ConfigError(f"{place}.{of_key}: {holder}: the key has a password: {advice}") from error
@@ -75,7 +77,3 @@ def _fault(error: OSError) -> str:
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return str(error.strerror).lower()
     return "no PEM file with what is wanted here"
-
-
-def _no_password() -> str:
-    raise ValueError("the key has a password, and nobody is there to give it")

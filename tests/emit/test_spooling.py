@@ -172,21 +172,11 @@ class Picky(FarSide):
     """Hangs up on every chunk that holds a request for this."""
 
     def serve(self, connection: socket.socket) -> None:
-        connection.settimeout(0.05)
-        unpacker = msgpack.Unpacker(max_buffer_size=1 << 26)
-        while not self.closing.is_set():
-            try:
-                data = connection.recv(1 << 16)
-            except TimeoutError:
-                continue
-            if not data:
+        for frame in self.frames(connection):
+            if b"/item/7x" in frame[1]:
                 return
-            unpacker.feed(data)
-            for frame in unpacker:
-                if b"/item/7x" in frame[1]:
-                    return
-                self.chunks.append(frame)
-                connection.sendall(msgpack.packb({"ack": frame[2]["chunk"]}))
+            self.chunks.append(frame)
+            connection.sendall(msgpack.packb({"ack": frame[2]["chunk"]}))
 
 
 @pytest.mark.parametrize("spool", [True, False])

@@ -56,8 +56,8 @@ class FarSide:
                 with connection:
                     self.serve(connection)
 
-    def serve(self, connection: socket.socket) -> None:
-        """Read frames and answer."""
+    def frames(self, connection: socket.socket) -> Iterator[Any]:
+        """Read frames until the end of the connection, or ours."""
         connection.settimeout(0.05)
         unpacker = msgpack.Unpacker(max_buffer_size=1 << 26)
         while not self.closing.is_set():
@@ -68,16 +68,20 @@ class FarSide:
             if not data:
                 return
             unpacker.feed(data)
-            for frame in unpacker:
-                self.chunks.append(frame)
-                answer = self.answers.pop(0) if self.answers else "ack"
-                if answer == "close":
-                    return
-                self.kept.append(frame[2]["chunk"])
-                if answer == "ack":
-                    for name in reversed(self.kept):
-                        connection.sendall(msgpack.packb({"ack": name}))
-                    self.kept.clear()
+            yield from unpacker
+
+    def serve(self, connection: socket.socket) -> None:
+        """Read frames and answer."""
+        for frame in self.frames(connection):
+            self.chunks.append(frame)
+            answer = self.answers.pop(0) if self.answers else "ack"
+            if answer == "close":
+                return
+            self.kept.append(frame[2]["chunk"])
+            if answer == "ack":
+                for name in reversed(self.kept):
+                    connection.sendall(msgpack.packb({"ack": name}))
+                self.kept.clear()
 
     def close(self) -> None:
         """End it."""

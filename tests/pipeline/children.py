@@ -31,26 +31,6 @@ class FakeSpec:
     attempt: int = 0
 
 
-def read_all(spec: FakeSpec) -> None:
-    """Count every record of the ring until it is closed."""
-
-    def body() -> None:
-        assert spec.reads is not None
-        consumer, position = Consumer(spec.reads), 0
-        logging.getLogger("fake").info("ready")
-        while True:
-            closed, head = consumer.closed, consumer.head
-            while (found := consumer.read(position)) is not None:
-                position = found[2]
-                spec.counters.add("seen")
-                consumer.release(position)
-            if closed and position == head:
-                return
-            consumer.wait(position)
-
-    run_child(body, spec.events, spec.parent)
-
-
 def read_until_relieved(spec: FakeSpec) -> None:
     """Count records one by one until the ring is closed, or a successor is to go on."""
 
@@ -201,15 +181,16 @@ def read_and_die_once(spec: FakeSpec) -> None:
         spec.events.beat()
 
     run_child(body, spec.events, spec.parent)
-    read_on(spec)
+    read_all(spec)
 
 
-def read_on(spec: FakeSpec) -> None:
+def read_all(spec: FakeSpec) -> None:
     """Count what is not released yet, until the ring is closed."""
 
     def body() -> None:
         assert spec.reads is not None
         consumer = Consumer(spec.reads)
+        logging.getLogger("fake").info("ready")
         while True:
             closed = consumer.closed
             while (found := consumer.read(consumer.tail)) is not None:
@@ -231,7 +212,7 @@ def stall_once(spec: FakeSpec) -> None:
             threading.Event().wait()
 
     run_child(body, spec.events, spec.parent)
-    read_on(spec)
+    read_all(spec)
 
 
 def fail(spec: FakeSpec) -> None:
