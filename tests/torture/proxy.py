@@ -2,7 +2,8 @@
 
 Connections are cut at any byte, reset, stalled, delayed, refused, delivered after newer ones, delivered twice; bits of
 what comes back are changed, and under TLS bits of what goes there, too.  Without TLS nobody sees a changed bit in a
-payload: Forward has no checksum, and TCP's has passed when a proxy changes it.
+payload, nor one that makes an acknowledgement that of another chunk in flight: Forward has no checksum, and TCP's has
+passed when a proxy changes it.
 """
 
 import json
@@ -20,7 +21,7 @@ from tests.integration.test_mirror import Receiver, big_exchange
 from tests.packets_files import write_pcap
 from tests.torture.wires import FAULTS, SECURED, Proxy
 
-SOON = ("ack_timeout=4s", "write_timeout=500ms", "retry=20s", "chunk_records=20", "window_chunks=8")
+SOON = ("ack_timeout=4s", "write_timeout=500ms", "retry=60s", "chunk_records=20", "window_chunks=8")
 """A sender whose run has many connections; it gives up after 5 times `ack_timeout` without an acknowledgement."""
 
 LONGEST_S = 600.0

@@ -155,11 +155,16 @@ class Connection:
         return bool(self.left) or self.strike()
 
     def garbled(self, data: bytes) -> bytes:
-        """Return the bytes with one bit changed; not in every piece, so that TLS sees good ones after it, too."""
+        """Return the bytes with one bit changed; not in every piece, so that TLS sees good ones after it, too.
+
+        Without TLS it is a bit that no acknowledgement has set: another may make it that of another chunk in flight.
+        """
         if self.dice.random() < 0.5:
             return data
         self.proxy.struck[self.kind] += 1
         bit = self.dice.randrange(8 * len(data))
+        if "garble" not in self.proxy.kinds:
+            bit |= 7
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         return bytes(changed)
