@@ -35,6 +35,14 @@ class Track:
         if holes != self.holes or leap > step:
             self.first = max(self.first, sequence - WINDOW)
 
+    def reach(self, sequence: int) -> None:
+        """Make a lower number the first: a later one may come before the one that its sender began with."""
+        passed = self.first - sequence - 1
+        bits = ((1 << passed) - 1) << (self.last - self.first + 1)
+        self.holes |= bits
+        self.counted |= bits
+        self.first = sequence
+
     def open(self, sequence: int) -> None:
         """Note that a number has not been taken after all."""
         if self.last - sequence <= WINDOW:
@@ -65,6 +73,9 @@ class Sessions:
             track.move(sequence)
             return True
         if sequence < track.first:
+            if track.last - sequence <= WINDOW:
+                self.gaps += track.first - sequence - 1
+                track.reach(sequence)
             return True
         bit = 1 << (track.last - sequence) if track.last - sequence <= WINDOW else 0
         new = bool(track.holes & bit)

@@ -21,7 +21,7 @@ from tests.integration.test_mirror import Receiver, big_exchange
 from tests.packets_files import write_pcap
 from tests.torture.wires import FAULTS, SECURED, Proxy
 
-SOON = ("ack_timeout=4s", "write_timeout=500ms", "retry=60s", "chunk_records=20", "window_chunks=8")
+SOON = ("ack_timeout=6s", "write_timeout=500ms", "retry=60s", "chunk_records=20", "window_chunks=8")
 """A sender whose run has many connections; it gives up after 5 times `ack_timeout` without an acknowledgement."""
 
 LONGEST_S = 600.0

@@ -20,9 +20,9 @@ HELD_S: Final = 0.7
 PIECE_BYTES: Final = 16 * 1024
 REACHES: Final = (100, 5_000, 30_000)
 """Before how many bytes a fault strikes: within a frame's head, a chunk, or some chunks."""
-LONG_REACH: Final = 4_000_000
+LONG_REACH: Final = 20_000_000
 """Every so-manieth connection lasts: a message of many parts has to get through at last."""
-EVERY: Final = 6
+EVERY: Final = 4
 
 FAULTS: Final = (
     "delay", "cut", "cut_answers", "reset", "stall", "stall_answers", "refuse", "late", "twice", "garble_answers",
