@@ -58,6 +58,8 @@ class MalformedTraffic(MirrorError):
 
 def refused(error: OSError) -> str | None:
     """Say in one line what this machine refused, and what to do about it; None where that may be our own fault."""
+    if error.errno == errno.ENOENT and error.filename is None:  # as nothing else says it but getcwd(3)
+        return f"the current directory is gone: {error.strerror}: start from another"
     remedy = REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None

@@ -32,6 +32,7 @@ def test_malformed_traffic_says_where():
     [
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files: allow this process more open files"),
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device: make room"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "the current directory is gone"),
         (OSError(errno.EIO, "Input/output error", "a"), "a: Input/output error: look at the disk"),
     ],
 )
