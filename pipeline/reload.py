@@ -21,7 +21,7 @@ from capture.interfaces import check_names, datalink
 from capture.privileges import account, may_write
 from emit.rotation import Names
 from emit.succession import Ended
-from pipeline import live, rules, stages
+from pipeline import live, rules, specs, stages
 from pipeline.config import Config
 from pipeline.inputs import LiveInput
 from pipeline.outputs import FileOutput
@@ -127,7 +127,7 @@ class Reloader:
             self.config = self.config.model_copy(update={"output": before})
             self.selected = live.select(self.config)
 
-        self.supervisor.succeed(make, stages.labels(config), lambda: self._obeyed, failed)
+        self.supervisor.succeed(make, specs.labels(config), lambda: self._obeyed, failed)
 
 
 def _check(config: Config, chosen: live.Selection | None) -> None:
