@@ -296,6 +296,21 @@ def test_a_tunnel_is_left_alone_in_a_connection_joined_late(engine, handshake):
 
 
 @both
+def test_a_tunnel_begins_where_the_server_switched_if_the_request_for_it_has_no_end(engine):
+    """What was found behind the hole came before the answer: nobody can know that it is of the message with the hole."""
+    asked = b"GET /a HTTP/1.1\r\nUpgrade: x\r\nTE: GET / HTTP/1.1\r\nX: y\r\n\r\n"
+    switch, inside = b"HTTP/1.1 101 Fine\r\n\r\n", b"GET /inside HTTP/1.1\r\n\r\n"
+    pieces = [
+        Piece(True, 0, 0, asked[:20]),
+        Piece(True, 30, 0, asked[30:]),
+        Piece(False, 0, len(asked), switch),
+        Piece(True, len(asked), len(switch), inside),
+    ]
+    got = engine(pair([*OPEN, *pieces]).frames())
+    assert {m.payload for m in got} == {asked[:20], b"GET / HTTP/1.1\r\nX: y\r\n\r\n", switch}
+
+
+@both
 @given(made=interleaved(), batch=batches)
 def test_disturbed_connections_give_exactly_what_was_said(engine, made, batch):
     """Promise 2 of the design: cuts, order, repetition, overlap, wrap and batch do not show, ids included."""

@@ -257,7 +257,8 @@ class Conversation:
                 self.queue.pop(0)
             if status == 101 or (method == b"CONNECT" and status // 100 == 2):
                 framer.tunnel = True
-                tunnel_at = request.framed.end if request else self._received(framed.start)
+                ended = request is not None and not request.framed.lost  # else where it did is not known
+                tunnel_at = request.framed.end if request and ended else self._received(framed.start)
         return out, tunnel_at
 
     def _record(self, sender: End, framed: Framed, ident: int) -> Message:
