@@ -45,6 +45,11 @@ def check_template(pattern: str, template: str) -> str:
     return template
 
 
+def _shown(text: str) -> str:
+    """Return a text as it can be told in one line."""
+    return text if text.isprintable() else ascii(text)
+
+
 def _compiled(text: str) -> Any:
     import re2  # here, as `pipeline --help` and most runs have no use for it
 
@@ -55,7 +60,7 @@ def _compiled(text: str) -> Any:
     try:
         return re2.compile(text.encode(), options)
     except re2.error as error:
-        why = error.args[0].decode(errors="replace")
+        why = _shown(error.args[0].decode(errors="replace"))
         raise ValueError(f"no regular expression ({why}); write one as RE2 takes it") from None
 
 
@@ -72,7 +77,8 @@ def _ready(text: str, template: str) -> tuple[Any, list[bytes | int]]:
         digit, name, other = match.groups()
         if other is not None:
             if other != "\\":
-                raise ValueError(f"{match[0]} means nothing; write \\1 or \\g<name> for a group, \\\\ for a backslash")
+                said = f"{_shown(match[0])} means nothing"
+                raise ValueError(f"{said}; write \\1 or \\g<name> for a group, \\\\ for a backslash")
             pieces.append(b"\\")
             continue
         group = int(digit) if digit else int(name) if name.isdecimal() else names.get(name, -1)

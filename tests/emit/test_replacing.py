@@ -38,13 +38,20 @@ def test_no_pattern_takes_long():
 
 @pytest.mark.parametrize(
     ("pattern", "said"),
-    [("(a", "missing )"), ("(a)\\1", "invalid escape"), ("a(?=b)", "invalid perl operator"), ("*", "no argument")],
+    [
+        ("(a", "missing )"),
+        ("(a)\\1", "invalid escape"),
+        ("a(?=b)", "invalid perl operator"),
+        ("*", "no argument"),
+        ("(\na", "missing )"),
+    ],
 )
 def test_what_is_no_pattern_is_refused(pattern: str, said: str):
     """The operator reads why, and what kind of pattern is wanted."""
     with pytest.raises(ValueError, match=re.escape(said)) as error:
         check_pattern(pattern)
     assert str(error.value).endswith("write one as RE2 takes it")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
