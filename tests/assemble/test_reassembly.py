@@ -297,7 +297,7 @@ def test_a_tunnel_is_left_alone_in_a_connection_joined_late(engine, handshake):
 
 @both
 def test_a_tunnel_begins_where_the_server_switched_if_the_request_for_it_has_no_end(engine):
-    """What was found behind the hole came before the answer: nobody can know that it is of the message with the hole."""
+    """What was found behind the hole came before the answer: that it is of the message with the hole, nobody knows."""
     asked = b"GET /a HTTP/1.1\r\nUpgrade: x\r\nTE: GET / HTTP/1.1\r\nX: y\r\n\r\n"
     switch, inside = b"HTTP/1.1 101 Fine\r\n\r\n", b"GET /inside HTTP/1.1\r\n\r\n"
     pieces = [
