@@ -56,6 +56,13 @@ class MalformedTraffic(MirrorError):
         self.at = at
 
 
+def reason(error: OSError) -> str:
+    """Say why something failed, as a part of a line, and what to do about it where that is known."""
+    why = (error.strerror or str(error)).lower()
+    remedy = REMEDIES.get(error.errno or 0)
+    return why if remedy is None else f"{why}: {remedy}"
+
+
 def refused(error: OSError) -> str | None:
     """Say in one line what this machine refused, and what to do about it; None where that may be our own fault."""
     if error.errno == errno.ENOENT and error.filename is None:  # as nothing else says it but getcwd(3)

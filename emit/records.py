@@ -45,7 +45,7 @@ OUTPUT_COUNTERS: Final = (
     "from_spool",  # messages delivered that an earlier run, or earlier workers, had left on disk
     "spool_refused",  # of those put on disk, given up: the receiver takes others, and never these
     "dead_letters",  # messages given up like that, from disk or not
-    "spool_failed",  # times that the disk would not take a chunk
+    "spool_failed",  # times that the disk would not take a chunk, or give it back
     "responses",  # original responses at an output that sends requests only
     "poisoned",  # messages left out, as workers died of them
     "chunks",  # chunks acknowledged, or blocks written

@@ -8,6 +8,8 @@ still to be delivered.  A segment is removed once all of it is.  Nothing is sync
 the loss of power.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from capture.errors import MirrorError
+from capture.errors import MirrorError, reason
 from emit.window import Chunk
 from emit.wire import chunk_name, raw_chunk_id
 
@@ -87,7 +89,7 @@ class Spool:
             self.sizes = {int(each.stem): each.stat().st_size for each in self.directory.glob("[0-9]*.chunks")}
             self.find(tail, head)
         except OSError as error:
-            raise MirrorError(f"spool {self.directory}: {str(error.strerror).lower()}") from error
+            raise MirrorError(f"spool {self.directory}: {reason(error)}") from error
 
     def check(self) -> None:
         """Raise MirrorError if it is another's now; nothing is made."""
@@ -95,7 +97,7 @@ class Spool:
             if (self.directory / "lock").exists():
                 self.lock(self.directory)
         except OSError as error:
-            raise MirrorError(f"spool {self.directory}: {str(error.strerror).lower()}") from error
+            raise MirrorError(f"spool {self.directory}: {reason(error)}") from error
         finally:
             self.close()
 
@@ -189,7 +191,7 @@ class Spool:
         try:
             _write_all(self.writing, head + frame, at)
         except OSError:
-            os.ftruncate(self.writing, at)
+            _cut_back(self.writing, at)
             raise
         self.sizes[number] = at + len(head) + len(frame)
         chunk.place = (number << NUMBER_AT) + at
@@ -211,14 +213,15 @@ class Spool:
 
     def chunk(self, number: int, at: int) -> Chunk | None:
         """Return the chunk that is there; None if there is none, or one that is broken."""
-        head = self.pread(number, RECORD.size, at)
-        if len(head) < RECORD.size:
+        try:
+            head = self.pread(number, RECORD.size, at)
+            magic, size, raw, payload_bytes, kind, messages, part, parts, records, crc = RECORD.unpack(head)
+            if magic != MAGIC or size > MOST_FRAME_BYTES:
+                return None
+            frame = self.pread(number, size, at + RECORD.size)
+        except OSError:
             return None
-        magic, size, raw, payload_bytes, kind, messages, part, parts, records, crc = RECORD.unpack(head)
-        if magic != MAGIC or size > MOST_FRAME_BYTES:
-            return None
-        frame = self.pread(number, size, at + RECORD.size)
-        if len(frame) < size or zlib.crc32(frame, zlib.crc32(head[:-4])) != crc:
+        if zlib.crc32(frame, zlib.crc32(head[:-4])) != crc:
             return None
         position = (number << NUMBER_AT) + at
         return Chunk(
@@ -227,43 +230,50 @@ class Spool:
         )  # fmt: skip
 
     def get(self, chunk: Chunk) -> bytes:
-        """Return a chunk's frame."""
+        """Return a chunk's frame; raises OSError."""
         number, at = chunk.place >> NUMBER_AT, chunk.place & ((1 << NUMBER_AT) - 1)
         return self.pread(number, chunk.size, at + RECORD.size)
 
     def pread(self, number: int, size: int, at: int) -> bytes:
-        """Read from a segment."""
+        """Read from a segment; raises OSError, also if not all of it is there."""
         if self.read_from != number or self.reading < 0:
             self.close_file("reading")
             self.reading = os.open(self.file(number), os.O_RDONLY | os.O_CLOEXEC)
             self.read_from = number
-        return os.pread(self.reading, size, at)
+        data = os.pread(self.reading, size, at)
+        if len(data) < size:
+            raise OSError(errno.EIO, "it is shorter than it was", str(self.file(number)))
+        return data
 
     def bury(self, lines: bytes) -> Path:
-        """Append lines to the file of what no receiver takes; return its path."""
+        """Append lines to the file of what no receiver takes; return its path; raises OSError, with none appended."""
         path = self.directory / "dead-letters.jsonl"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        begin = os.fstat(fd).st_size
         try:
             left = memoryview(lines)
             while left:
                 left = left[os.write(fd, left) :]
+        except OSError:
+            _cut_back(fd, begin)
+            raise
         finally:
             os.close(fd)
         return path
 
     def release(self, position: int) -> None:
-        """Let go of what is before a position."""
+        """Let go of what is before a position; raises OSError: then the next run may find it once more."""
         self.head = position
+        if self.empty:  # begin anew: what is read is not worth its room
+            self.head = self.at = self.tail = ((self.tail >> NUMBER_AT) + 1) << NUMBER_AT
+        for number in [each for each in self.sizes if each < self.head >> NUMBER_AT]:
+            self.remove(number)  # first, as a disk that is full has no room for anything else
         packed = position.to_bytes(8, "little")
         fd = os.open(self.directory / "done", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.pwrite(fd, packed + zlib.crc32(packed).to_bytes(4, "little"), 0)
         finally:
             os.close(fd)
-        if self.empty:  # begin anew: what is read is not worth its room
-            self.head = self.at = self.tail = ((self.tail >> NUMBER_AT) + 1) << NUMBER_AT
-        for number in [each for each in self.sizes if each < self.head >> NUMBER_AT]:
-            self.remove(number)
 
     def remove(self, number: int) -> None:
         """Remove a segment."""
@@ -296,6 +306,12 @@ def _write_all(fd: int, data: bytes, at: int) -> None:
     while left:
         written = os.pwrite(fd, left, at)
         left, at = left[written:], at + written
+
+
+def _cut_back(fd: int, size: int) -> None:
+    """Undo a write that failed, if that does not fail, too."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, size)
 
 
 def _read_done(directory: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from capture.counters import Counters
+from capture.errors import reason
 from capture.ring import Consumer
 from emit.deadletters import lines
 from emit.kept import State
@@ -40,6 +41,7 @@ class SpoolingOutput(SealingOutput):
         self.spool = None if spec.spool is None else Spool(spec.spool)
         self.disk: deque[Chunk] = deque()  # read from the spool and not let go there
         self.late: deque[Chunk] = deque()  # behind what is on disk, but in memory: the disk has failed
+        self.forgetful = False  # the disk does not take how far it is delivered
         self.rests_until_s = 0.0
         self.acked_s = 0.0  # when something was acknowledged, or there was nothing to be
 
@@ -139,13 +141,18 @@ class SpoolingOutput(SealingOutput):
             for chunk in chunks:
                 chunk.place = -1
             self.rests_until_s = self.now_s + REST_S
-            self.count("spool_failed")
-            log.error("%s: spool %s: %s; going on without it", self.spec.name, self.spool.directory, error.strerror)
+            self.complain(f"{reason(error)}; going on without it")
             return False
         for chunk in chunks:
             chunk.first = FOREVER
             self.tally.spooled += chunk.messages
         return True
+
+    def complain(self, what: str) -> None:
+        """Say and count what the disk has refused."""
+        assert self.spool is not None
+        self.count("spool_failed")
+        log.error("%s: spool %s: %s", self.spec.name, self.spool.directory, what)
 
     # -- from the disk
 
@@ -155,11 +162,8 @@ class SpoolingOutput(SealingOutput):
             lost_bytes = self.spool.lost_bytes
             chunk = self.spool.next()
             if self.spool.lost_bytes > lost_bytes:
-                self.count("spool_failed")
-                log.error(
-                    "%s: spool %s: %d bytes of chunks cannot be read, and are passed over",
-                    self.spec.name, self.spool.directory, self.spool.lost_bytes - lost_bytes,
-                )  # fmt: skip
+                lost_bytes = self.spool.lost_bytes - lost_bytes
+                self.complain(f"{lost_bytes} bytes of chunks cannot be read, and are passed over")
             if chunk is None:
                 break
             self.put_back(chunk)
@@ -221,7 +225,13 @@ class SpoolingOutput(SealingOutput):
     def released(self, position: int | None) -> None:
         """Give back room on the disk, after the state says so."""
         if position is not None and self.spool is not None:
-            self.spool.release(position)
+            try:
+                self.spool.release(position)
+                self.forgetful = False
+            except OSError as error:
+                if not self.forgetful:
+                    self.complain(f"{reason(error)}; the next run may send again what is delivered")
+                self.forgetful = True
             if self.spool.empty:
                 log.info("%s: all that was in the spool is delivered", self.spec.name)
                 self.commit()
@@ -233,7 +243,7 @@ class SpoolingOutput(SealingOutput):
             try:
                 where = f": they are in {self.spool.bury(lines([self.frame(chunk) for chunk in chunks]))}"
             except OSError as error:
-                where = f", and could not be kept: {str(error.strerror).lower()}"
+                where = f", and could not be kept: {reason(error)}"
         log.error(
             "%s: %d messages are given up, as the receiver took others %d times and never these%s",
             self.spec.name, messages, chunks[0].tries, where,

@@ -10,7 +10,7 @@ import random
 from typing import Final
 
 from capture.counters import Counters
-from capture.errors import MalformedTraffic, MirrorError
+from capture.errors import MalformedTraffic, MirrorError, reason
 from capture.ring import Consumer
 from emit.handshake import Greeting, Refused
 from emit.link import Link, Stage, own_name
@@ -174,7 +174,11 @@ class TcpOutput(SpoolingOutput):
                 self.sending = self.window.next()
                 if self.sending is None:
                     return
-                self.link.begin(self.frame(self.sending))
+                try:
+                    self.link.begin(self.frame(self.sending))
+                except OSError as error:
+                    self.give_up(f"what is in its spool cannot be read: {reason(error)}")
+                    return
                 if self.silent_s is None:
                     self.silent_s = self.now_s
             if not self.link.push(self.now_s):

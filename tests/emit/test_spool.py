@@ -1,7 +1,10 @@
 """Chunks on disk: in order, as they were, whatever a crash has left; and nobody else's."""
 
+import errno
+import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -143,3 +146,95 @@ def test_what_a_worker_has_left_that_there_is_no_longer_is_sent_by_another(tmp_p
         spool.close()
     only = opened(tmp_path, worker="worker-0", number=0, workers=1)
     assert rest(only) == [0, 1, 10, 11, 20, 21]
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *names: str, room: int = 0, code: int = errno.ENOSPC) -> None:
+    """Have calls of `os` take so many bytes, and then nothing."""
+    left = [room]
+
+    def limited(real: Any) -> Any:
+        def call(fd: int, data: Any, *at: int) -> int:
+            count: int = min(len(data), left[0])
+            if not count:
+                raise OSError(code, os.strerror(code))
+            left[0] -= count
+            return int(real(fd, data[:count], *at))
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(os, name, limited(getattr(os, name)))
+
+
+@pytest.mark.parametrize("room", [0, 1, 60, 200])
+def test_what_a_full_disk_takes_of_a_chunk_is_cut_off(tmp_path: Path, room: int):
+    """Wherever it ends; the next one is behind the last that is whole."""
+    spool = opened(tmp_path)
+    put(spool, 1, 2)
+    size = spool.file(1).stat().st_size
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(patch, "pwrite", room=room)
+        with pytest.raises(OSError, match="No space left"):
+            put(spool, 3)
+    assert spool.file(1).stat().st_size == size
+    put(spool, 4)
+    assert rest(spool) == [1, 2, 4]
+    spool.close()
+    assert rest(opened(tmp_path)) == [1, 2, 4]
+
+
+def test_a_disk_too_full_to_note_what_is_delivered_is_given_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Files that nobody needs go all the same; the next run finds what is left, and at most one file again."""
+    spool = opened(tmp_path, SEGMENTS * 1000)
+    put(spool, *range(20))
+    for _ in range(10):
+        chunk = spool.next()
+        assert chunk is not None
+    used = spool.used_bytes
+    refusing(monkeypatch, "pwrite")
+    with pytest.raises(OSError, match="No space left"):
+        spool.release(chunk.end)
+    assert spool.used_bytes < used - 2000
+    monkeypatch.undo()
+    spool.close()
+    found = rest(opened(tmp_path, SEGMENTS * 1000))
+    assert found[-10:] == list(range(10, 20))
+    assert len(found) <= 13
+
+
+def test_a_disk_that_cannot_be_read_costs_a_file_of_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As damage does; nobody ends of it."""
+    spool = opened(tmp_path, SEGMENTS * 1000)
+    put(spool, *range(12))
+    first = spool.next()
+    assert first is not None
+    read = os.pread
+
+    def failing(fd: int, size: int, at: int) -> bytes:
+        if spool.read_from == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(fd, size, at)
+
+    monkeypatch.setattr(os, "pread", failing)
+    found = rest(spool)
+    assert found == list(range(found[0], 12))
+    assert 1 < found[0] < 6
+    assert spool.lost_bytes > 0
+    with pytest.raises(OSError, match="Input/output"):
+        spool.get(first)
+    monkeypatch.undo()
+    os.truncate(spool.file(1), 100)
+    with pytest.raises(OSError, match="shorter than it was"):
+        spool.get(first)
+
+
+def test_dead_letters_are_whole_lines_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A full disk must not leave half of one, to which the next is glued."""
+    spool = opened(tmp_path)
+    path = spool.bury(b"one\n")
+    refusing(monkeypatch, "write", room=5)
+    with pytest.raises(OSError, match="No space left"):
+        spool.bury(b"two and three\n")
+    monkeypatch.undo()
+    assert spool.bury(b"four\n") == path
+    assert path.read_bytes() == b"one\nfour\n"

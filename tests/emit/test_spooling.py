@@ -5,6 +5,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgpack
 import pytest
@@ -150,7 +151,7 @@ def test_a_disk_that_fails_is_said_and_counted(tmp_path: Path, caplog: pytest.Lo
         assert taken < consumer.head
         assert len(output.late) > 0
         assert counters["output0_spool_failed"] == 1
-        assert "No space left on device; going on without it" in caplog.text
+        assert "no space left on device: make room; going on without it" in caplog.text
         successor = TcpOutput(output.spec, consumer, counters)
         output.close()
         successor.start(0.0)
@@ -166,6 +167,66 @@ def test_a_disk_that_fails_is_said_and_counted(tmp_path: Path, caplog: pytest.Lo
         successor.close()
     assert successor.tally.spooled == 2000
     assert successor.safe == consumer.head
+
+
+def refusing_notes(spec: Any) -> None:
+    """Be a worker whose disk takes chunks, and not how far they are delivered."""
+
+    def release(spool: Spool, position: int, real: Any = Spool.release) -> None:
+        real(spool, position)
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    Spool.release = release  # type: ignore[method-assign]
+    emit.worker.main(spec)
+
+
+def test_a_disk_that_does_not_keep_what_is_delivered_stops_nobody(processes: Processes, tmp_path: Path):
+    """It is said once, and counted; everything arrives, once."""
+    port = free_port()
+    ring = Ring.create(8 << 20)
+    producer = Producer(ring)
+    for message in conversation(2000):
+        assert producer.try_put(KIND_MESSAGE, records_of(message)[0])
+    worker = processes.start(refusing_notes, processes.worker_spec(ring, spooled(tmp_path, port)))
+    wait_until(lambda: worker.counters["output0_spooled"] > 100, "messages on disk")
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    wait_until(lambda: receiver.counters["messages"] == 2000, "all that was on disk")
+    producer.close()
+    assert worker.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    counts = sums(worker)
+    assert counts["delivered"] + counts["drained"] == receiver.counters["messages"] == 2000
+    said = [each["text"] for each in worker.events("log") if "may send again what is delivered" in each["text"]]
+    assert len(said) == counts["spool_failed"] == 1
+    assert "read-only file system" in said[0]
+
+
+def refusing_chunks(spec: Any) -> None:
+    """Be a worker whose disk does not give back what it has taken."""
+    Spool.get = Mock(side_effect=OSError(errno.EIO, "Input/output error"))  # type: ignore[method-assign]
+    emit.worker.main(spec)
+
+
+def test_a_disk_that_does_not_give_back_a_chunk_ends_its_output_and_no_other(processes: Processes, tmp_path: Path):
+    """Nothing broken is sent; what is in the spool stays there for the next run."""
+    far = FarSide(["close"] * 10_000)
+    try:
+        spec = spooled(tmp_path, int(far.address.rpartition(":")[2]), retry_s=1e9)
+        worker = processes.start(
+            refusing_chunks,
+            processes.worker_spec(ring_of(conversation(2000), 8 << 20), spec, OutputSpec("null", 1)),
+        )
+        assert worker.end() == 1
+    finally:
+        far.close()
+    counts = sums(worker)
+    assert worker.counters["output1_delivered"] == 2000
+    assert counts["spooled"] > 0
+    assert counts["spooled"] + counts["undelivered"] == 2000
+    assert "what is in its spool cannot be read: input/output error: look at" in worker.events("failed")[0]["text"]
 
 
 class Picky(FarSide):
