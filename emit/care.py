@@ -112,9 +112,13 @@ def keep(consumer: Consumer, start: int, end: int, directory: Path, name: str) -
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     number, path = tempfile.mkstemp(".poison", f"{name}-", directory)
-    with open(number, "wb") as file:
-        while start < end and file.tell() < KEPT_BYTES and (found := consumer.read(start)) is not None:
-            _kind, view, start = found
-            file.write(len(view).to_bytes(8, "little"))
-            file.write(view)
+    try:
+        with open(number, "wb") as file:
+            while start < end and file.tell() < KEPT_BYTES and (found := consumer.read(start)) is not None:
+                _kind, view, start = found
+                file.write(len(view).to_bytes(8, "little"))
+                file.write(view)
+    except OSError:
+        Path(path).unlink()  # half a message is no use to anybody
+        raise
     return Path(path)

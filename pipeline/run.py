@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from capture.errors import ConfigError, MirrorError
+from capture.errors import ConfigError, MirrorError, reason
 from pipeline import ledger as ledgers
 from pipeline import progress, report, summary
 from pipeline.advice import Advisor
@@ -203,10 +203,20 @@ def _write_ledger(ledger: dict[str, object], path: Path, outcome: Outcome) -> No
         if str(path) == "-":
             os.write(1, text.encode())
         else:
-            with open(path, "w", encoding="utf-8", opener=private) as file:
-                file.write(text)
+            _write_file(path, text)
     except OSError as error:
-        outcome.fail(f"--ledger {path}: cannot be written: {error.strerror}")
+        outcome.fail(f"--ledger {path}: cannot be written: {reason(error)}")
+
+
+def _write_file(path: Path, text: str) -> None:
+    """Write a file as a whole, or leave it empty: half a ledger is taken for a whole one, or for our bug."""
+    try:
+        with open(path, "w", encoding="utf-8", opener=private) as file:
+            file.write(text)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, 0)
+        raise
 
 
 def _check_ledger_path(config: Config, path: Path | None) -> None:
@@ -221,7 +231,7 @@ def _check_ledger_path(config: Config, path: Path | None) -> None:
         with open(path, "a", encoding="utf-8", opener=private):
             pass
     except OSError as error:
-        raise MirrorError(f"--ledger {path}: cannot be written: {error.strerror}") from error
+        raise MirrorError(f"--ledger {path}: cannot be written: {reason(error)}") from error
 
 
 def _check_directory() -> None:

@@ -1,5 +1,6 @@
 """How careful the successor of a dead worker is: what is left out is what kills, and nothing else."""
 
+import resource
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,3 +112,11 @@ def test_a_message_is_kept_as_it_was_and_for_its_owner_alone(tmp_path: Path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(OSError, match="File exists"):
         keep(consumer, 0, record[2], path, "message")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            keep(consumer, 0, record[2], tmp_path / "new", "message")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "new").iterdir()) == [path], "no half of it"

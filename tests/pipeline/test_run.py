@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,22 @@ def test_a_full_disk_under_the_ledger_is_an_error():
     """The run was good, its account is lost."""
     code, said = settled(CLOSED, Outcome(), ledger=Path("/dev/full"))
     assert code == 1
-    assert "--ledger /dev/full: cannot be written: No space left on device" in said
+    assert "--ledger /dev/full: cannot be written: no space left on device: make room" in said
+
+
+def test_what_a_full_disk_takes_of_a_ledger_is_not_left(tmp_path):
+    """Half a ledger is no JSON; whoever reads it would look for the fault in the program."""
+    path = tmp_path / "l.json"
+    path.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        code, said = settled(CLOSED, Outcome(), ledger=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    assert "cannot be written: file too large" in said
+    assert path.read_bytes() == b""
 
 
 def test_the_ledger_cannot_share_standard_output_with_messages():
