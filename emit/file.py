@@ -5,9 +5,13 @@ Invariant: a file holds whole lines, and each message once, also where workers w
 may then repeat some).  Several workers append under flock(2), held for a buffer at a time, or for as long as one line
 takes whose message is too large to be in the ring as a whole; one file at the path that was asked for is worth that.
 A message counts as delivered when the kernel has it: it survives our death, not the machine's.
+
+A disk that is full, or fails, costs what comes until it takes something again; it is tried every REST_S.  Nobody waits
+for that: who waits for a disk that nobody looks at waits for ever.
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from capture.counters import Counters
+from capture.errors import reason
 from capture.ring import Consumer
 from emit.lineout import BLOCK_BYTES, LineOutput
 from emit.notes import Note, Noted
@@ -32,6 +37,9 @@ CACHED_BYTES: Final = 4 * WRITE_BEHIND_BYTES
 """What is looked at for that: what was not on disk the first time is by the second or third."""
 MOST_TARGETS: Final = 4
 """Files of one output that are open: around the moment when names change, messages of both come in turn."""
+PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+"""What is wrong with a disk, and may be put right while we run."""
+REST_S: Final = 5.0
 BUFFERS_PER_FILE: Final = 8
 """At least, so that files are not much smaller than they may be."""
 
@@ -62,6 +70,8 @@ class FileOutput(LineOutput):
         self.names = Names(spec.path, spec.rotate_every_s)
         self.targets: dict[int, Target] = {}  # by the time of their names, the latest used last
         self.target = Target(spec.path, 0, 0, -1, False)
+        self.again_s: float | None = None  # when the disk is tried again, if it takes nothing now
+        self.broken = False  # it took nothing, and has not since
         self.noted_line = False  # a line is under way, and the note says where it begins
         noted = None if spec.notes is None else spec.notes.mine.get()
         if noted is not None and noted.position >= self.cursor:
@@ -88,7 +98,7 @@ class FileOutput(LineOutput):
         self.unlock()
         self.lines.set_window(begin_ns, end_ns)
         self.turn_to(begin_ns)
-        return self.failure is None
+        return self.failure is None and self.again_s is None
 
     def turn_to(self, begin_ns: int) -> None:
         """Write to the file of a time from now on."""
@@ -102,7 +112,7 @@ class FileOutput(LineOutput):
             if len(self.targets) > MOST_TARGETS:
                 self.forget(next(iter(self.targets)))
         except OSError as error:
-            self.fail(self.explain(error))
+            self.give_up(error)
 
     def use(self, target: Target) -> None:
         """Make a file the one that is written to."""
@@ -211,6 +221,48 @@ class FileOutput(LineOutput):
             fcntl.flock(self.fd, fcntl.LOCK_UN)
             self.locked = False
 
+    # -- a disk that takes nothing
+
+    def give_up(self, error: OSError) -> None:
+        """Write no more: for a while, if this may pass; all that is open is let go, as somebody may want to mend it."""
+        why = self.explain(error)
+        if error.errno not in PASSING or (self.fd >= 0 and not self.regular):
+            self.fail(why)
+            return
+        if not self.broken:
+            log.error(
+                "%s: %s; what comes meanwhile is counted as not delivered; it is tried again every %g s",
+                self.spec.name, why, REST_S,
+            )  # fmt: skip
+        self.interruption, self.broken = why, True
+        self.again_s = self.now_s + REST_S
+        self.locked = self.noted_line = False
+        self.let_files_go()
+        self.lines = self.writer(self.consumer)
+
+    def take(self, head: int) -> None:
+        if self.again_s is not None and not self.opened_again():
+            self.tally.undelivered += self.skip(head, head)
+            self.kept = self.cursor
+            return
+        super().take(head)
+
+    def opened_again(self) -> bool:
+        """Try the disk again, if it is time to."""
+        assert self.again_s is not None
+        if self.now_s < self.again_s:
+            return False
+        self.again_s = None
+        self.open()
+        return self.failure is None and self.again_s is None
+
+    def wrote(self) -> None:
+        super().wrote()
+        if self.broken:
+            self.broken = False
+            undelivered = self.known()["undelivered"]
+            log.warning("%s: can be written again; %d messages were not delivered", self.spec.name, undelivered)
+
     # -- what is noted for a successor
 
     def note_beginning(self) -> None:
@@ -279,16 +331,23 @@ class FileOutput(LineOutput):
             os.ftruncate(self.fd, os.fstat(self.fd).st_size - partial_bytes)
 
     def explain(self, error: OSError) -> str:
-        return f"cannot write to {error.filename or self.target.path}: {(error.strerror or str(error)).lower()}"
+        return f"cannot write to {error.filename or self.target.path}: {reason(error)}"
 
     def close(self) -> None:
+        for error in self.let_files_go():  # a network file system may say only now that it could not write
+            self.fail(self.explain(error))
+
+    def let_files_go(self) -> list[OSError]:
+        """Close what is open, and return what was said to that."""
+        errors = []
         for target in self.targets.values():
             try:
                 os.close(target.fd)
-            except OSError as error:  # a network file system may say only now that it could not write
-                self.fail(self.explain(error))
+            except OSError as error:
+                errors.append(error)
         self.targets.clear()
         self.fd = -1
+        return errors
 
 
 class PieceOutput(FileOutput):

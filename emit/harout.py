@@ -137,6 +137,10 @@ class HarOutput(WholeOutput):
         self.held += (asked is not None) + (answered is not None)
         return entry_line(asked, answered)
 
+    def undo(self, error: OSError) -> None:
+        super().undo(error)
+        self.lone = []
+
     def waiting(self) -> int:
         count = len(self.asked)
         self.asked.clear()
@@ -176,8 +180,12 @@ class HarOutput(WholeOutput):
         end = self.last_end(size) if begin == HEAD else 0
         if size:
             log.warning("%s did not end as it should, as a writer was killed: what is broken is cut", self.target.path)
-        os.ftruncate(self.fd, end)
-        os.pwrite(self.fd, TAIL if end else HEAD + TAIL, end)
+        self.end_at(end, TAIL if end else HEAD + TAIL)
+
+    def end_at(self, position: int, text: bytes) -> None:
+        """End the file with a text, which a disk that is full takes where it had something before."""
+        os.pwrite(self.fd, text, position)
+        os.ftruncate(self.fd, position + len(text))
 
     def last_end(self, end: int) -> int:
         """Return where the last whole entry ends, or the head, if there is none."""
@@ -192,8 +200,7 @@ class HarOutput(WholeOutput):
     def take_back(self) -> int:
         if self.written and self.regular:
             with contextlib.suppress(OSError):
-                os.ftruncate(self.fd, self.position)
-                os.pwrite(self.fd, TAIL, self.position)
+                self.end_at(self.position, TAIL)
         return 0
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import contextlib
 from typing import Final
 
 from capture.counters import Counters
+from capture.errors import reason
 from capture.ring import Consumer
 from emit.lines import LineWriter
 from emit.output import Output
@@ -129,16 +130,20 @@ class LineOutput(Output):
         return size - newline - 1 if newline >= 0 else self.line_bytes + size
 
     def undo(self, error: OSError) -> None:
-        """Take back what is not whole, account for what is, and give up."""
+        """Take back what is not whole, account for what is, and write no more."""
         whole = min(self.take_back(), self.lines.messages)
         self.tally.delivered += whole
         self.tally.undelivered += self.lines.messages - whole
-        self.line_bytes = 0
+        self.line_bytes = self.written = 0
         self.note(self.cursor)
         self.lines.clear()
         self.unlock()
         self.more = self.stuck = False
         self.retry_at_s = None
+        self.give_up(error)
+
+    def give_up(self, error: OSError) -> None:
+        """Stop writing: for good, where nothing says that it can be otherwise."""
         self.fail(self.explain(error))
 
     def take_back(self) -> int:
@@ -151,7 +156,7 @@ class LineOutput(Output):
 
     def explain(self, error: OSError) -> str:
         """Say in plain words why a write failed."""
-        return f"cannot write to {self.spec.path or self.spec.type}: {(error.strerror or str(error)).lower()}"
+        return f"cannot write to {self.spec.path or self.spec.type}: {reason(error)}"
 
     @abc.abstractmethod
     def write(self) -> bool:

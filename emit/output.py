@@ -105,6 +105,7 @@ class Output(abc.ABC):
         self.resumed: int | None = None  # position in that ring where it goes on from what a predecessor has kept
         self.resumes_s: float | None = None  # when its limit lets it take more, if that is what it waits for
         self.failure: str | None = None  # why it has given up, for good
+        self.interruption: str | None = None  # why it last had given up for a while
         self.final = False  # no more records will come
         self.now_s = 0.0  # monotonic clock, as of the latest call from the worker
         self.capacity = consumer.ring.capacity

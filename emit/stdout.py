@@ -13,6 +13,7 @@ import select
 import stat
 from typing import Final
 
+from capture.errors import reason
 from emit.lineout import LineOutput
 
 STDOUT: Final = 1
@@ -80,4 +81,4 @@ class StdoutOutput(LineOutput):
     def explain(self, error: OSError) -> str:
         if error.errno == errno.EPIPE:
             return "standard output was closed by its reader"
-        return f"cannot write to standard output: {(error.strerror or str(error)).lower()}"
+        return f"cannot write to standard output: {reason(error)}"

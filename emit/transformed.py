@@ -255,6 +255,7 @@ class TransformedOutput(Output):
 
     def check(self) -> None:
         """Give up if the output proper has, or a step: what is on its way there is not delivered."""
+        self.interruption = self.inner.interruption
         if self.failure is not None:
             return
         if self.inner.failure is None:

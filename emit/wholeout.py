@@ -90,10 +90,14 @@ class WholeOutput(PieceOutput):
         self.text = None
 
     def undo(self, error: OSError) -> None:
-        self.tally.undelivered += self.waiting() + self.held + self.unheld - self.lines.messages
+        self.tally.undelivered += self.held + self.unheld - self.lines.messages
         super().undo(error)
         self.text = None
 
+    def give_up(self, error: OSError) -> None:
+        self.tally.undelivered += self.waiting()
+        super().give_up(error)
+
     def waiting(self) -> int:
-        """Return how many messages are neither written nor in the buffer."""
+        """Return how many messages are neither written nor in the buffer, and wait no longer."""
         return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from capture.child import run_child
-from capture.errors import DeliveryError
+from capture.errors import DeliveryError, reason
 from capture.ring import Consumer, Producer
 from emit.answers import AnswerWriter
 from emit.care import Steps, keep
@@ -125,7 +125,7 @@ class Worker:
         try:
             where = f"a copy is in {keep(self.consumer, start, end, Path(self.spec.kept), 'message')}"
         except OSError as error:
-            where = f"no copy could be kept in {self.spec.kept}: {error.strerror}"
+            where = f"no copy could be kept in {self.spec.kept}: {reason(error)}"
         log.error("workers died of a message, which is left out; %s; please report it", where)
 
     def open(self, spec: OutputSpec) -> Output:
@@ -298,10 +298,11 @@ class Worker:
         for output in self.outputs:
             output.close()
             output.settle(0)
-            if output.failure is None:
+            why = output.failure or output.interruption
+            if why is None:
                 continue
             undelivered = self.counters[f"output{output.spec.index}_undelivered"]
-            text = f"{output.spec.name}: {output.failure}; {undelivered} messages were not delivered"
+            text = f"{output.spec.name}: {why}; {undelivered} messages were not delivered"
             self.spec.events.tell("undelivered", output=output.spec.index, messages=undelivered, text=text)
             failures.append(text)
         if self.answers is not None:

@@ -70,7 +70,7 @@ def test_a_device_that_is_full_is_named():
     """Nothing is delivered, and it says so."""
     out = output(Path("/dev/full"), conversation(7))
     run(out)
-    assert out.failure == f"cannot write to /dev/full: {os.strerror(errno.ENOSPC).lower()}"
+    assert out.failure == f"cannot write to /dev/full: {os.strerror(errno.ENOSPC).lower()}: make room"
     assert (out.tally.delivered, out.tally.undelivered) == (0, 7)
 
 

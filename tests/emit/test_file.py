@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,10 +16,10 @@ from assemble.message import Message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
-from emit.file import CACHED_BYTES, MOST_TARGETS, WRITE_BEHIND_BYTES, FileOutput
+from emit.file import CACHED_BYTES, MOST_TARGETS, PASSING, REST_S, WRITE_BEHIND_BYTES, FileOutput
 from emit.records import OutputSpec, worker_counters
 from emit.worker import output_class
-from tests.emit.builders import as_line, conversation, read_lines, records_of, response, ring_of
+from tests.emit.builders import as_line, conversation, read_lines, records_of, request, response, ring_of
 from tests.emit.processes import Processes
 from tests.emit.test_formats import read
 
@@ -89,7 +90,7 @@ def test_a_device_that_is_full_is_named():
     """Nothing is delivered, and it says so."""
     out = output(Path("/dev/full"), conversation(7))
     run(out)
-    assert out.failure == "cannot write to /dev/full: no space left on device"
+    assert out.failure == "cannot write to /dev/full: no space left on device: make room"
     assert (out.tally.delivered, out.tally.undelivered) == (0, 7)
 
 
@@ -284,3 +285,138 @@ def test_workers_rotate_together(tmp_path: Path, processes: Processes, kind: str
         assert ids == sorted(each.id for each in made[400 * minute : 400 * minute + 400] * 3)
     limit = 60_000 * (3 if kind == "har" else 1)
     assert max((tmp_path / name).stat().st_size for name in found) <= limit
+
+
+FORMATS: Final = ("jsonl", "recording", "gor", "har")
+
+
+@contextlib.contextmanager
+def failing(code: int, capacity: int) -> Iterator[list[int]]:
+    """Have a disk refuse every byte beyond so many, which the list that is yielded holds; files can be overwritten."""
+    room = [capacity]
+    write, pwrite = os.write, os.pwrite
+
+    def limited(data: Any, had: int = 0) -> int:
+        count = min(len(data), had + room[0])
+        if count == 0:
+            raise OSError(code, os.strerror(code))
+        room[0] -= max(count - had, 0)
+        return count
+
+    def at_place(fd: int, data: Any, at: int) -> int:
+        return pwrite(fd, data[: limited(data, max(os.fstat(fd).st_size - at, 0))], at)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[: limited(data)]))
+        patch.setattr(os, "pwrite", at_place)
+        yield room
+
+
+def of_format(form: Any, path: Path, ring: Ring, **more: Any) -> FileOutput:
+    """Make an output of a format."""
+    spec = OutputSpec("file", 0, path=str(path), format=form, **more)
+    made = output_class(spec)(spec, Consumer(ring), Counters(worker_counters(1)))
+    assert isinstance(made, FileOutput)
+    return made
+
+
+@pytest.mark.parametrize("code", PASSING)
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_that_takes_something_again_is_gone_on_with(
+    tmp_path: Path, form: str, code: int, caplog: pytest.LogCaptureFixture
+):
+    """Full for a while: what came meanwhile is counted, what comes later is written, and every message is whole."""
+    ring = Ring.create(8 << 20)
+    producer = Producer(ring)
+    path = tmp_path / "m"
+    out = of_format(form, path, ring)
+    out.start(0.0)
+
+    def put(first: int, now_s: float) -> None:
+        for number in range(first, first + 20):
+            for message in (request(number), response(number, bytes(3000))):
+                assert producer.try_put(KIND_MESSAGE, records_of(message)[0])
+        for turn in range(3):
+            out.pump(out.consumer.head, now_s + turn / 100)
+
+    put(0, 0.0)
+    with failing(code, 30_000) as room:
+        put(20, 1.0)
+        assert out.safe == out.cursor == out.consumer.head, "nobody waits"
+        put(40, 2.0)
+        put(60, 1.0 + REST_S)  # in vain
+        room[0] = 1 << 30
+        put(80, 1.5 + REST_S)  # too early
+        put(100, 3.0 + 2 * REST_S)
+        out.finish()
+        put(120, 4.0 + 2 * REST_S)
+        out.close()
+    assert out.failure is None
+    assert os.strerror(code).lower() in (out.interruption or "")
+    found, source = read(path)
+    assert (source.cut_at, source.refused) == (None, 0)
+    asked = [each.id for each in found if each.kind == "request"]
+    assert asked[:20] == list(range(20))
+    assert asked[-40:] == list(range(100, 140))
+    assert set(asked[20:-40]) <= set(range(20, 40)), "as far as it went"
+    assert (out.tally.delivered, out.tally.undelivered) == (len(found), 280 - len(found))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2, said
+    assert "it is tried again every 5 s" in said[0]
+    assert f"can be written again; {280 - len(found)} messages were not delivered" in said[1]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_that_is_full_at_the_start_may_have_room_later(tmp_path: Path, form: str):
+    """A service that starts again by itself; not even a directory can be made."""
+    ring = Ring.create(8 << 20)
+    producer = Producer(ring)
+    out = of_format(form, tmp_path / "%Y" / "m", ring)
+    out.start(0.0)
+    for message in conversation(10):
+        assert producer.try_put(KIND_MESSAGE, records_of(message)[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "mkdir", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device", "2023")))
+        for turn in range(5):
+            out.pump(out.consumer.head, turn / 10)
+    assert (out.failure, out.tally.undelivered) == (None, 10)
+    for message in conversation(10):
+        assert producer.try_put(KIND_MESSAGE, records_of(message)[0])
+    out.finish()
+    for turn in range(3):
+        out.pump(out.consumer.head, 1.0 + REST_S + turn / 10)
+    assert out.done(out.consumer.head)
+    out.close()
+    assert (out.failure, out.tally.delivered) == (None, 10)
+    assert len(read(tmp_path / "2023" / "m")[0]) == 10
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_a_message_in_parts_that_a_full_disk_cuts_counts_once(tmp_path: Path, form: str, cut: int):
+    """Its first parts were written and taken back, its last ones come when there is room again."""
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    parts = records_of(response(9, bytes(600_000)), 100_008)
+    out = of_format(form, tmp_path / "m", ring)
+    out.start(0.0)
+
+    def put(records: list[bytes], now_s: float) -> None:
+        for record in records:
+            assert producer.try_put(KIND_MESSAGE, record)
+        for turn in range(3):
+            out.pump(out.consumer.head, now_s + turn / 100)
+
+    put(records_of(request(1)), 0.0)
+    with failing(errno.ENOSPC, 10_000):
+        put(parts[:cut], 1.0)
+    put(parts[cut:], 2 * REST_S)
+    out.finish()
+    put(records_of(request(3)), 2 * REST_S + 1)
+    assert out.done(out.consumer.head)
+    out.close()
+    found, source = read(tmp_path / "m")
+    assert (source.cut_at, source.refused) == (None, 0)
+    assert {1, 3} <= {each.id for each in found} <= {1, 3, 9}
+    assert out.failure is None
+    assert (out.tally.delivered, out.tally.undelivered) == (len(found), 3 - len(found))

@@ -115,4 +115,4 @@ def test_a_failed_write_leaves_whole_lines_and_a_right_account(capacity_bytes: i
     lines = read_lines(bytes(output.text))
     assert lines == [as_line(message) for message in made[: len(lines)]]
     assert (output.tally.delivered, output.tally.undelivered) == (len(lines), len(made) - len(lines))
-    assert output.failure == "cannot write to somewhere: no space left on device"
+    assert output.failure == "cannot write to somewhere: no space left on device: make room"

@@ -87,7 +87,7 @@ def test_a_full_device_is_named(kind: str):
     """Nothing is delivered, and it says so."""
     out = output(Path("/dev/full"), ring_of(conversation(7)), kind)
     run(out)
-    assert out.failure == "cannot write to /dev/full: no space left on device"
+    assert out.failure == "cannot write to /dev/full: no space left on device: make room"
     assert (out.tally.delivered, out.tally.undelivered) == (0, 7)
 
 
