@@ -6,14 +6,14 @@ Invariant: no Python per message; a message in several parts is one line, writte
 
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from assemble.records cimport (
     FLAG_COMPLETE, FLAG_IPV6, MESSAGE_HEADER_BYTES, REPLAYED, REQUEST, MessageHeader,
 )
 from capture.ring cimport Consumer
 from emit.buffer cimport free_buffer, reserve, shrink
+from emit.payload cimport base64_size, put_base64
 from emit.sieve cimport Sieve
 from emit.text cimport put, put_address, put_decimal, put_hex, put_seconds, text_hex
 from emit.walk cimport (
@@ -21,9 +21,6 @@ from emit.walk cimport (
 )
 
 from assemble.records import MESSAGE_HEADER
-
-cdef extern from *:
-    uint64_t __builtin_bswap64(uint64_t n) noexcept nogil
 
 cdef enum:
     NO_MEMORY = -1
@@ -33,18 +30,11 @@ cdef enum:
 if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSAGE_HEADER.size:
     raise ImportError("lines: the compiled message header differs from the table in assemble/records.py")
 
-cdef uint16_t[4096] PAIRS      # two base64 digits for each 12 bits, in memory order
 cdef uint8_t[256] ESCAPES      # 0: as it is; 1: \u00XX; else the letter after the backslash
 
 
-cdef void fill_tables() noexcept:
-    cdef const char* digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    cdef uint8_t* pair
+cdef void fill_table() noexcept:
     cdef int i
-    for i in range(4096):
-        pair = <uint8_t*>&PAIRS[i]
-        pair[0] = digits[i >> 6]
-        pair[1] = digits[i & 63]
     for i in range(256):
         ESCAPES[i] = 0 if 0x20 <= i <= 0x7e else 1
     ESCAPES[c'"'] = c'"'
@@ -56,37 +46,7 @@ cdef void fill_tables() noexcept:
     ESCAPES[c'\t'] = c't'
 
 
-fill_tables()
-
-
-cdef inline uint8_t* put_base64(uint8_t* at, const uint8_t* data, size_t size) noexcept nogil:
-    """Write base64 with padding (RFC 4648 section 4)."""
-    cdef size_t i = 0
-    cdef uint64_t six
-    cdef uint16_t pair
-    while i + 8 <= size:       # six bytes at a time out of one load of eight
-        memcpy(&six, data + i, 8)
-        six = __builtin_bswap64(six)
-        memcpy(at, &PAIRS[six >> 52], 2)
-        memcpy(at + 2, &PAIRS[(six >> 40) & 4095], 2)
-        memcpy(at + 4, &PAIRS[(six >> 28) & 4095], 2)
-        memcpy(at + 6, &PAIRS[(six >> 16) & 4095], 2)
-        at += 8
-        i += 6
-    while i + 3 <= size:
-        memcpy(at, &PAIRS[(data[i] << 4) | (data[i + 1] >> 4)], 2)
-        memcpy(at + 2, &PAIRS[((data[i + 1] & 15) << 8) | data[i + 2]], 2)
-        at += 4
-        i += 3
-    if i < size:
-        pair = PAIRS[data[i] << 4 if i + 1 == size else (data[i] << 4) | (data[i + 1] >> 4)]
-        memcpy(at, &pair, 2)
-        at[2] = c'='
-        if i + 2 == size:
-            at[2] = (<uint8_t*>&PAIRS[(data[i + 1] & 15) << 8])[0]
-        at[3] = c'='
-        at += 4
-    return at
+fill_table()
 
 
 cdef inline uint8_t* put_string(uint8_t* at, const uint8_t* text, size_t size) noexcept nogil:
@@ -178,7 +138,7 @@ cdef class LineWriter:
         if start_size(header) and start_size(header) <= item.line_size:
             method = header.method_len
             target = header.target_len
-        at = reserve(&self.text, FIXED_BYTES + 6 * (method + target) + item.size // 3 * 4 + 4)
+        at = reserve(&self.text, FIXED_BYTES + 6 * (method + target) + base64_size(item.size))
         if at == NULL:
             return NO_MEMORY
         if place == WHOLE or place == FIRST:
