@@ -8,6 +8,12 @@ from emit.sieve cimport Sieve
 from emit.walk cimport Item, Joint
 
 
+cdef enum Form:              # of payloads
+    BINARY
+    BASE64
+    TEXT
+
+
 cdef struct Open:            # a chunk that is still being filled
     Buffer entries           # owned: freed in Chunker.__dealloc__
     uint64_t first           # ring position from which its records would be read again
@@ -24,6 +30,7 @@ cdef class Chunker:
     cdef Joint under         # the message in parts that is under way
     cdef size_t chunk_bytes
     cdef uint32_t chunk_records
+    cdef Form form
     cdef readonly int ready
     cdef readonly uint64_t strays
     cdef readonly uint32_t part
@@ -31,3 +38,4 @@ cdef class Chunker:
     cdef Open* chunk(self, int kind) except NULL
     cdef int run(self, uint64_t* cursor, uint64_t head, bint final) noexcept nogil
     cdef int append(self, Open* into, const Item* item) noexcept nogil
+    cdef uint8_t* put_str(self, uint8_t* at, const Item* item) noexcept nogil

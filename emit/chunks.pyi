@@ -1,3 +1,5 @@
+from typing import Literal
+
 from capture.ring import Consumer
 from emit.sieve import Sieve
 
@@ -9,7 +11,12 @@ class Chunker:
     parts: int
     joint: tuple[int, int, int, int]
     def __init__(
-        self, consumer: Consumer, chunk_bytes: int, chunk_records: int, sieve: Sieve | None = None
+        self,
+        consumer: Consumer,
+        chunk_bytes: int,
+        chunk_records: int,
+        sieve: Sieve | None = None,
+        payload: Literal["binary", "base64", "text"] = "binary",
     ) -> None: ...
     @property
     def under_way(self) -> bool: ...

@@ -13,6 +13,8 @@ from assemble.records cimport (
 )
 from capture.ring cimport Consumer
 from emit.buffer cimport free_buffer, reserve, shrink
+from emit.pack cimport put_big, put_bin, put_latin, put_str_head, put_text, put_uint
+from emit.payload cimport base64_size, put_base64
 from emit.sieve cimport Sieve
 from emit.text cimport MOST_ADDRESS, put, put_address, put_hex
 from emit.walk cimport STRAY, Item, ends_message, gather, join, next_item, start_size
@@ -21,89 +23,22 @@ from assemble.records import MESSAGE_HEADER
 
 cdef enum:
     NO_MEMORY = -1
+    NO_PLACE = -2
     FIXED_BYTES = 512     # most that an entry takes besides method, target and payload
+    MOST_BYTES = 4 << 20  # of a chunk's entries, unless it is one alone: collectors close above some size
     HOLD_SHARE = 4        # messages up to this share of the ring stay in it until all their parts are safe
+
+cdef dict FORMS = {"binary": BINARY, "base64": BASE64, "text": TEXT}
 
 if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSAGE_HEADER.size:
     raise ImportError("chunks: the compiled message header differs from the table in assemble/records.py")
 
 
-cdef inline uint8_t* put_big(uint8_t* at, uint64_t n, int size) noexcept nogil:
-    """Write the low `size` bytes of n, most significant first."""
-    cdef int i
-    for i in range(size - 1, -1, -1):
-        at[i] = <uint8_t>n
-        n >>= 8
-    return at + size
-
-
-cdef inline uint8_t* put_uint(uint8_t* at, uint64_t n) noexcept nogil:
-    """Write an unsigned integer in its shortest form."""
-    if n < 0x80:
-        at[0] = <uint8_t>n
-        return at + 1
-    if n < 0x100:
-        at[0] = 0xcc
-        return put_big(at + 1, n, 1)
-    if n < 0x10000:
-        at[0] = 0xcd
-        return put_big(at + 1, n, 2)
-    if n >> 32 == 0:
-        at[0] = 0xce
-        return put_big(at + 1, n, 4)
-    at[0] = 0xcf
-    return put_big(at + 1, n, 8)
-
-
-cdef inline uint8_t* put_str_head(uint8_t* at, size_t size) noexcept nogil:
-    """Write the head of a str of `size` bytes."""
-    if size < 32:
-        at[0] = <uint8_t>(0xa0 | size)
-        return at + 1
-    if size < 0x100:
-        at[0] = 0xd9
-        return put_big(at + 1, size, 1)
-    if size < 0x10000:
-        at[0] = 0xda
-        return put_big(at + 1, size, 2)
-    at[0] = 0xdb
-    return put_big(at + 1, size, 4)
-
-
-cdef inline uint8_t* put_bin(uint8_t* at, const uint8_t* data, size_t size) noexcept nogil:
-    """Write bytes as bin."""
-    if size < 0x100:
-        at[0] = 0xc4
-        at = put_big(at + 1, size, 1)
-    elif size < 0x10000:
-        at[0] = 0xc5
-        at = put_big(at + 1, size, 2)
-    else:
-        at[0] = 0xc6
-        at = put_big(at + 1, size, 4)
-    memcpy(at, data, size)
-    return at + size
-
-
-cdef inline uint8_t* put_latin(uint8_t* at, const uint8_t* text, size_t size) noexcept nogil:
-    """Write bytes, each one a Latin-1 character, as a str (which msgpack wants in UTF-8)."""
-    cdef size_t high = 0
-    cdef size_t i
-    for i in range(size):
-        high += text[i] >> 7
-    at = put_str_head(at, size + high)
-    if high == 0:
-        memcpy(at, text, size)
-        return at + size
-    for i in range(size):
-        if text[i] < 0x80:
-            at[0] = text[i]
-            at += 1
-        else:
-            at[0] = 0xc0 | (text[i] >> 6)
-            at[1] = 0x80 | (text[i] & 0x3f)
-            at += 2
-    return at
+cdef inline size_t most_payload(Form form, size_t size) noexcept nogil:
+    """Return how long a payload of so many bytes may be in a chunk."""
+    if form == BASE64:
+        return base64_size(size)
+    return 3 * size if form == TEXT else size
 
 
 cdef inline uint8_t* put_host(uint8_t* at, const uint8_t* packed, bint v6) noexcept nogil:
@@ -147,8 +82,8 @@ cdef inline uint8_t* put_start(uint8_t* at, const MessageHeader* header) noexcep
     return put_uint(put(at, b"\xabduration_us"), <uint64_t>(lasted // 1000 if lasted > 0 else 0))
 
 
-cdef inline uint8_t* put_entry(uint8_t* at, const Item* item, size_t method, size_t target) noexcept nogil:
-    """Write one entry; the caller has checked that `method` and `target` bytes lie inside the line."""
+cdef inline uint8_t* put_before(uint8_t* at, const Item* item, size_t method, size_t target) noexcept nogil:
+    """Write an entry up to the value of `payload`; its maker has checked that method and target lie inside the line."""
     cdef const MessageHeader* header = item.header
     at = put_start(at, header)
     if header.kind != REQUEST:
@@ -160,21 +95,21 @@ cdef inline uint8_t* put_entry(uint8_t* at, const Item* item, size_t method, siz
     at[0] = 0xc3 if header.flags & FLAG_COMPLETE else 0xc2
     at = put_uint(put(at + 1, b"\xa7missing"), header.missing)
     at = put_uint(put(at, b"\xa4head"), header.head_len)
-    at = put_bin(put(at, b"\xa7payload"), item.payload, item.size)
-    if header.parts > 1:
-        at = put_uint(put(at, b"\xa4part"), header.part)
-        at = put_uint(put(at, b"\xa5parts"), header.parts)
-    return at
+    return put(at, b"\xa7payload")
 
 
 cdef class Chunker:
     """Chunks being filled from one ring; `ready` is the kind of the one to take next, or 0."""
 
-    def __cinit__(self, Consumer consumer not None, size_t chunk_bytes, uint32_t chunk_records, Sieve sieve=None):
+    def __cinit__(
+        self, Consumer consumer not None, size_t chunk_bytes, uint32_t chunk_records, Sieve sieve=None,
+        str payload="binary",
+    ):
         self.consumer = consumer
         self.sieve = sieve
         self.chunk_bytes = chunk_bytes
         self.chunk_records = chunk_records
+        self.form = FORMS[payload]
 
     def __dealloc__(self):
         cdef int kind
@@ -188,30 +123,46 @@ cdef class Chunker:
         return &self.open[kind]
 
     cdef int append(self, Open* into, const Item* item) noexcept nogil:
-        """Add one entry to a chunk."""
+        """Add one entry to a chunk; NO_PLACE if it has others, and would be too long with this one."""
         cdef const MessageHeader* header = item.header
         cdef size_t method = 0
         cdef size_t target = 0
+        cdef size_t most
         cdef uint8_t* at
         if start_size(header) and start_size(header) <= item.line_size:
             method = header.method_len
             target = header.target_len
-        at = reserve(&into.entries, FIXED_BYTES + 2 * (method + target) + item.size)
+        most = FIXED_BYTES + 2 * (method + target) + most_payload(self.form, item.size)
+        if into.records and into.entries.size + most > MOST_BYTES:
+            return NO_PLACE
+        at = reserve(&into.entries, most)
         if at == NULL:
             return NO_MEMORY
         if into.records == 0:
             into.first = item.start
-        into.entries.size = put_entry(at, item, method, target) - into.entries.at
+        at = put_before(at, item, method, target)
+        at = put_bin(at, item.payload, item.size) if self.form == BINARY else self.put_str(at, item)
+        if header.parts > 1:
+            at = put_uint(put(at, b"\xa4part"), header.part)
+            at = put_uint(put(at, b"\xa5parts"), header.parts)
+        into.entries.size = at - into.entries.at
         into.records += 1
         into.payload_bytes += item.size
         into.messages += ends_message(header)
         return 0
+
+    cdef uint8_t* put_str(self, uint8_t* at, const Item* item) noexcept nogil:
+        """Write a payload as a str; in base64 those of parts are that of the whole, one behind the other."""
+        if self.form == TEXT:
+            return put_text(at, item.payload, item.size)
+        return put_base64(put_str_head(at, base64_size(item.size)), item.payload, item.size)
 
     cdef int run(self, uint64_t* cursor, uint64_t head, bint final) noexcept nogil:
         """Fill until one chunk is full or the records end."""
         cdef Item item
         cdef Open* into
         cdef int kind
+        cdef int status
         cdef uint64_t following = cursor[0]
         while next_item(self.consumer, &following, head, &item):
             if self.sieve is not None and not self.sieve.wants(&item):
@@ -221,9 +172,13 @@ cdef class Chunker:
             kind = item.header.kind if REQUEST <= item.header.kind <= REPLAYED else RESPONSE
             into = &self.open[kind]
             if item.header.parts <= 1:
-                join(&self.under, &item)
-                if self.append(into, &item) < 0:
+                status = self.append(into, &item)
+                if status == NO_MEMORY:
                     return NO_MEMORY
+                if status == NO_PLACE:
+                    self.ready = kind
+                    return 0              # the cursor stays before it
+                join(&self.under, &item)
                 if into.entries.size >= self.chunk_bytes or into.records >= self.chunk_records:
                     self.ready = kind
             elif into.records:        # a part is never mixed with others: send these first

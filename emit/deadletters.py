@@ -1,6 +1,7 @@
 """Chunks that a receiver does not take, though it takes others: their messages as JSON Lines.
 
-In: the frames of one chunk, or of all the parts of one message.  Out: lines that a `file` input reads.
+In: the frames of one chunk, or of all the parts of one message.  Out: lines that a `file` input reads.  What a payload
+has lost by being sent as text, its line has not.
 """
 
 import base64
@@ -17,7 +18,7 @@ KEYS: Final = ("id", "kind", "src", "sport", "dst", "dport", "method", "target",
 def lines(frames: Sequence[bytes]) -> bytes:
     """Return a line for each message; that of parts is one."""
     heads: list[str] = []
-    payloads: list[list[bytes]] = []
+    payloads: list[list[Any]] = []
     for frame in frames:
         _tag, entries, options = msgpack.unpackb(frame)
         unpacker = msgpack.Unpacker(max_buffer_size=0)
@@ -27,8 +28,19 @@ def lines(frames: Sequence[bytes]) -> bytes:
                 heads.append(_head(time, record))
                 payloads.append([])
             payloads[-1].append(record["payload"])
-    each = [(head, base64.b64encode(b"".join(pieces)).decode()) for head, pieces in zip(heads, payloads, strict=True)]
+    each = [(head, base64.b64encode(_joined(pieces)).decode()) for head, pieces in zip(heads, payloads, strict=True)]
     return "".join([f'{head}, "payload": "{payload}"}}\n' for head, payload in each]).encode()
+
+
+def _joined(pieces: list[Any]) -> bytes:
+    """Return the bytes of a payload whose pieces are bytes, base64 or text; HTTP has blanks, which base64 has not."""
+    if all(isinstance(piece, bytes) for piece in pieces):
+        return b"".join(pieces)
+    text = "".join(pieces)
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return text.encode()
 
 
 def _head(time: msgpack.ExtType, record: dict[str, Any]) -> str:

@@ -220,6 +220,7 @@ class OutputSpec:
     rotate_every_s: float | None = None  # None: as often as the path's directives change
     compression: Literal["none", "gzip", "zstd"] = "none"
     tag: str = "ringtap"
+    payload: Literal["binary", "base64", "text"] = "binary"  # tcp: how payloads are in chunks
     tls: TlsSpec | None = None  # tcp
     login: Login | None = None  # tcp
     policy: Literal["block", "drop"] = "block"

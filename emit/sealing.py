@@ -35,7 +35,7 @@ class SealingOutput(Output):
     def __init__(self, spec: OutputSpec, consumer: Consumer, counters: Counters) -> None:
         super().__init__(spec, consumer, counters)
         self.window = Window(spec.window_chunks, spec.window_bytes)
-        self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records, self.sieve)
+        self.chunker = Chunker(consumer, spec.chunk_bytes, spec.chunk_records, self.sieve, spec.payload)
         self.heads = {kind: frame_head(f"{spec.tag}.{tag}") for kind, tag in TAGS.items()}
         self.kept = spec.kept or Kept.create()
         self.state = self.kept.load()

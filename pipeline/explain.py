@@ -24,6 +24,12 @@ from pipeline.values import is_loopback, read_address, write_address, write_dura
 UNVERIFIED = " its certificate is not verified: anybody could be it"
 FORMATS = {"jsonl": "JSON Lines", "recording": "a recording", "gor": "GoReplay's .gor", "har": "an HTTP archive"}
 
+PAYLOADS = {
+    "binary": "",
+    "base64": "payloads in base64 (for other collectors: our own receiver wants bytes), ",
+    "text": "payloads as text, in which what is not UTF-8 is lost, ",
+}
+
 
 def explain(config: Config) -> Iterator[str]:
     """Yield what would be read, what is done with it, and where it would be sent."""
@@ -152,7 +158,9 @@ def _tcp_input(source: TcpInput) -> Iterator[str]:
 
 def _output(output: Output) -> str:
     if isinstance(output, TcpOutput):
-        how = "compressed, acknowledged" if output.compression == "gzip" else "acknowledged"
+        how = PAYLOADS[output.payload] + (
+            "compressed, acknowledged" if output.compression == "gzip" else "acknowledged"
+        )
         tls = ("with TLS, " if output.verify else f"with TLS (but{UNVERIFIED}), ") if output.tls else ""
         return (
             f"over TCP to {output.address}, tagged {output.tag}.request and {output.tag}.response, {tls}{how}; "

@@ -114,6 +114,9 @@ class TcpOutput(TlsOutput):
     address: Receiver = Field(description="host and port of the receiver", examples=["127.0.0.1:24224"])
     tag: SomeText = Field(default="ringtap", description="tags are this, a dot, and request, response or replayed")
     compression: Literal["none", "gzip"] = Field(default="none", description="none or gzip")
+    payload: Literal["binary", "base64", "text"] = Field(
+        default="binary", description="bytes; for collectors that print JSON a str, in base64 or as text (UTF-8)"
+    )
     tls: bool = Field(default=False, description="true: with TLS, and only so")
     shared_key_file: SomeText | None = Field(
         default=None, description="the file with the key that the receiver wants", examples=["shared.key"]

@@ -90,6 +90,7 @@ def _output(
     elif isinstance(output, TcpOutput):
         common |= {
             "address": output.address, "tag": output.tag, "compression": output.compression,
+            "payload": output.payload,
             "tls": _tls(output, output.end[0]) if output.tls else None, "login": login(index, output),
             "retry_s": output.retry, "ack_timeout_s": output.ack_timeout,
             "connect_timeout_s": output.connect_timeout, "write_timeout_s": output.write_timeout,
@@ -164,19 +165,22 @@ def _verdicts(where: str | None, before: list[OutputSpec]) -> Verdicts:
 
 
 def _kept(output: OutputSpec, before: list[OutputSpec]) -> Kept | None:
-    """Return what an earlier output to the same place has kept for its successor, and take that off the list."""
+    """Return what an earlier output to the same place has kept for its successor, and take that off the list.
+
+    Nothing if its payloads have another form: of a message in parts the rest would have it, too.
+    """
     if output.type != "tcp":
         return None
     for at, each in enumerate(before):
-        same = (each.address, each.tag, _path(each)) == (output.address, output.tag, _path(output))
-        if each.kept is not None and same:
+        if each.kept is not None and _place(each) == _place(output):
             before[at] = replace(each, kept=None)
             return each.kept
     return Kept.create()
 
 
-def _path(output: OutputSpec) -> str | None:
-    return None if output.spool is None else output.spool.path
+def _place(output: OutputSpec) -> tuple[str | None, ...]:
+    """Return what chunks that are kept are bound to."""
+    return output.address, output.tag, output.payload, None if output.spool is None else output.spool.path
 
 
 def paces(config: Config, before: Iterable[WorkerSpec]) -> list[Pace | None]:

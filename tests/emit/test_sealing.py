@@ -125,12 +125,13 @@ def once(_message: tuple[str, str]) -> int:
     [
         ({}, once),
         ({"compression": "gzip", "window_chunks": 2}, once),
+        ({"payload": "text"}, once),
         ({"where": "kind == 'response'"}, lambda message: message[0] == "response"),
         ({"spool": True}, once),
         ({"transforms": (Suffix(b"!"),)}, once),
         ({"transforms": (Times(3),)}, lambda message: int(message[1], 16) % 3),
     ],
-    ids=["plain", "gzip", "filtered", "spool", "steps", "steps that add and remove"],
+    ids=["plain", "gzip", "text", "filtered", "spool", "steps", "steps that add and remove"],
 )
 @settings(max_examples=30, deadline=None)
 @given(kills=st.lists(st.integers(0, 60), min_size=2, max_size=6))

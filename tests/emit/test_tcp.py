@@ -4,6 +4,7 @@ import contextlib
 import io
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,8 @@ from tests.emit.builders import (
     sorted_messages,
 )
 from tests.emit.processes import Processes, free_port, proxy, wait_until
+from tests.emit.steps import Suffix
+from tests.emit.test_chunks import FORMS
 
 
 class FarSide:
@@ -116,6 +119,34 @@ def test_chunks_are_strict_forward(processes: Processes):
     assert len({ident[0] for ident in idents if ident}) == 1
     assert sum(frame[2]["size"] for frame in far.chunks) == 300
     assert far.connections == 1
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("form", FORMS)
+def test_payloads_have_the_form_that_is_asked_for(form: str, compression: str, processes: Processes):
+    """Behind steps, too, and in parts; what is counted, and `head`, is about the bytes that were captured."""
+    made = [
+        *conversation(20),
+        request(50, "gr\xfc\xdfe".encode() + bytes(range(256))),
+        response(50, b"fine " * 150_000),
+    ]
+    sent = {(each.kind, each.id_hex): each.with_payload(each.payload + b"\xfe", each.head) for each in made}
+    with far_side() as far:
+        output = to(far.address, payload=form, compression=compression, transforms=(Suffix(b"\xfe"),))
+        worker = processes.worker(ring_of(made, 4 << 20), output)
+        assert worker.end() == 0
+    found: dict[tuple[str, str], list[Any]] = {}
+    for _tag, packed, options in far.chunks:
+        unpacker = msgpack.Unpacker(max_buffer_size=1 << 26)
+        unpacker.feed(zlib.decompress(packed, 31) if "compressed" in options else packed)
+        for _time, record in unpacker:
+            assert record["head"] == sent[record["kind"], record["id"]].head
+            found.setdefault((record["kind"], record["id"]), []).append(record["payload"])
+    joined = {key: type(pieces[0])().join(pieces) for key, pieces in found.items()}
+    assert max(map(len, found.values())) > 1
+    assert joined == {key: FORMS[form](message.payload) for key, message in sent.items()}
+    assert worker.counters["output0_delivered"] == len(made)
+    assert worker.counters["output0_delivered_bytes"] == sum(len(message.payload) for message in sent.values())
 
 
 def test_what_answers_a_request_leaves_after_it(processes: Processes):

@@ -18,6 +18,7 @@ from capture.ring import Ring
 from emit.records import Access, Login, OutputSpec
 from tests.emit.builders import as_record, conversation, drain, on_the_wire, replayed, request, response, ring_of
 from tests.emit.processes import Processes, wait_until
+from tests.emit.test_chunks import FORMS
 from tests.integration.forward import KEY, PASSWORD, USER
 
 ROOT: Final = Path(__file__).parents[2]
@@ -163,6 +164,21 @@ def test_what_we_send_to_a_node_server_arrives_as_it_was(compression: Any, login
     for kind, messages in sorted_by_kind(made).items():
         entries = [line for line in found if line["label"] == kind]
         assert entries == [event(message) for message in messages]
+
+
+@needs_node
+@pytest.mark.parametrize("payload", ["base64", "text"])
+def test_payloads_that_are_a_str_are_one_to_a_node_server(payload: Any, processes: Processes):
+    """Which prints them as JSON: the same characters, whatever the bytes were."""
+    made = odd_messages()
+    with node("server.js") as job:
+        server = NodeServer(job)
+        output = OutputSpec("tcp", 0, address=f"127.0.0.1:{server.port}", payload=payload)
+        sender = processes.worker(ring_of(made), output)
+        assert sender.end() == 0
+        wait_until(lambda: len(server.lines) >= len(made), "all entries")
+    found = sorted((line["record"]["kind"], line["record"]["id"], line["record"]["payload"]) for line in server.lines)
+    assert found == sorted((each.kind, each.id_hex, FORMS[payload](each.payload)) for each in made)
 
 
 @needs_node

@@ -49,6 +49,16 @@ def test_what_is_kept_apart_verified_or_left_closed_is_said(monkeypatch, tmp_pat
     assert "packets with a wrong checksum are refused" in said
 
 
+def test_payloads_that_are_no_bytes_are_said():
+    """Who sends them to another pipeline would get something else."""
+    text = '[input]\ntype = "tcp"\n[[output]]\ntype = "tcp"\naddress = "h:1"\n'
+    assert "payloads" not in words(text)
+    assert "base64 (for other collectors: our own receiver wants bytes), acknowledged" in words(
+        text + 'payload = "base64"'
+    )
+    assert "what is not UTF-8 is lost, acknowledged" in words(text + 'payload = "text"')
+
+
 def test_lanes_are_said_with_what_each_of_them_has(monkeypatch, tmp_path):
     """What is divided, and how many processes that makes."""
     monkeypatch.chdir(tmp_path)

@@ -93,7 +93,7 @@ def test_every_setting_of_outputs_and_receiver_arrives():
         '[input]\ntype = "tcp"\nlisten = "[::1]:7"\nmax_connections = 3\n'
         '[[output]]\ntype = "tcp"\naddress = "h:1"\ntag = "t"\ncompression = "gzip"\nretry = "2s"\n'
         'connect_timeout = "3s"\nwrite_timeout = "4s"\nack_timeout = "6s"\nwindow_chunks = 7\n'
-        'policy = "drop"\nchunk_bytes = 8000\nchunk_records = 9\nflush = "10ms"\n'
+        'policy = "drop"\npayload = "text"\nchunk_bytes = 8000\nchunk_records = 9\nflush = "10ms"\n'
         '[[output]]\ntype = "file"\npath = "o"\nformat = "recording"\ncompression = "zstd"\n'
     )
     wiring = wire(parse(text, "m.toml"), logging.INFO)
@@ -113,11 +113,27 @@ def test_every_setting_of_outputs_and_receiver_arrives():
         4.0,
         6.0,
     )
+    assert tcp.payload == "text"
     assert (tcp.window_chunks, tcp.chunk_bytes, tcp.chunk_records, tcp.flush_s) == (7, 8000, 9, 0.01)
     assert (file.index, file.path, file.format) == (1, "o", "recording")
     assert (file.compression, file.policy) == ("zstd", "block")
     assert (receiver.spec.host, receiver.spec.port, receiver.spec.connections) == ("::1", 7, 3)
     assert wiring.outputs == ("tcp h:1", "file o")
+
+
+def test_chunks_that_are_kept_are_for_an_output_that_would_send_the_same():
+    """A reload goes on with them, and in the middle of a message; elsewhere, or in another form, it may not."""
+    text = '[input]\ntype = "tcp"\n[[output]]\ntype = "tcp"\naddress = "h:1"\n'
+    before = wire(parse(text, "m.toml"), logging.INFO).workers()
+    [kept] = [each.kept for each in before[0].spec.outputs]
+    for change, same in (
+        ('compression = "gzip"\n', True), ('payload = "binary"\n', True), ('payload = "base64"\n', False),
+        ('tag = "other"\n', False), ('spool = { path = "s" }\n', False),
+    ):  # fmt: skip
+        after = workers(parse(text + change, "m.toml"), logging.INFO, (), (), before)
+        [found] = [each.kept for each in after[0].spec.outputs]
+        assert found is not None
+        assert (found is kept) is same, change
 
 
 def test_an_input_that_is_not_there_is_found_before_anything_starts():
