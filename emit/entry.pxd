@@ -33,6 +33,7 @@ cdef enum Key:           # bits of Record.known
     PAYLOAD = 512
     PART = 1024
     PARTS = 2048
+    TEXT = 4096          # the payload is a str
     ALWAYS = 575         # ID | KIND | SRC | DST | SPORT | DPORT | PAYLOAD
 
 cdef struct Span:            # borrowed: points into the entries
@@ -58,6 +59,14 @@ cdef inline bint read_span(Cursor* c, Span* span) noexcept nogil:
     span.size = head.n
     span.at = take(c, head.n)
     return span.at != NULL
+
+
+cdef inline int read_payload(Cursor* c, Span* span) noexcept nogil:
+    """Read a payload; return its bits, -1 if it is none."""
+    cdef bint binary = c.left and 0xc4 <= c.at[0] <= 0xc6
+    if not read_span(c, span):
+        return -1
+    return PAYLOAD if binary else PAYLOAD | TEXT
 
 
 cdef inline bint read_uint(Cursor* c, uint64_t most, uint64_t* value) noexcept nogil:
@@ -260,7 +269,7 @@ cdef inline int read_value(Cursor* c, const Span* key, Record* record) noexcept 
             return STATUS
     elif key.size == 7:
         if same(key, b"payload"):
-            return PAYLOAD if read_span(c, &record.payload) else -1
+            return read_payload(c, &record.payload)
         if same(key, b"missing"):
             return 0 if read_uint(c, <uint64_t>-1, &header.missing) else -1
     elif key.size == 8 and same(key, b"complete"):
@@ -300,6 +309,9 @@ cdef inline bint finish(Record* record) noexcept nogil:
         line_end = <const uint8_t*>memchr(record.payload.at, c'\n', record.payload.size)
         if line_end != NULL and <size_t>(line_end - record.payload.at) >> 31 == 0:
             header.start_len = <uint32_t>(line_end - record.payload.at + 1)
+        elif record.known & TEXT and 0 < header.head_len <= record.payload.size:
+            # A head without a line end, or even a blank: base64, which would be taken for what was on the wire.
+            return line_end != NULL or memchr(record.payload.at, c' ', record.payload.size) != NULL
     return True
 
 

@@ -39,10 +39,10 @@ def decode(body: bytes, count: int = 1, capacity: int = 4 << 20) -> tuple[list[R
     return rings, decoder
 
 
-def ours(made: list[Message]) -> bytes:
+def ours(made: list[Message], payload: Any = "binary") -> bytes:
     """Encode messages as our own sender does, the requests first."""
     consumer = Consumer(ring_of(made))
-    chunker = Chunker(consumer, 1 << 20, 1000)
+    chunker = Chunker(consumer, 1 << 20, 1000, None, payload)
     chunker.fill(0, consumer.head)
     return bytes(chunker.entries(1) + chunker.entries(2) + chunker.entries(3))
 
@@ -54,6 +54,27 @@ def test_encoding_and_decoding_gives_the_same_records(made: list[Message], count
     assert decoder.take_counts()[:3] == (len(made), 0, len(made))
     found = [record for ring in rings for record in raw_records(ring)]
     assert sorted(found) == sorted(record for message in made for record in records_of(on_the_wire(message)))
+
+
+@given(st.lists(messages(), max_size=6))
+def test_base64_is_not_taken_for_what_was_on_the_wire(made: list[Message]):
+    """It is for other collectors; here it would be stored, and replayed, as it is."""
+    _rings, decoder = decode(ours(made, "base64"))
+    assert decoder.take_counts() == (len(made), len(made), 0, 0)
+
+
+@given(st.lists(messages(), max_size=6))
+def test_text_is_taken_for_what_it_says(made: list[Message]):
+    """Other clients send no bytes, and what is UTF-8 has lost nothing."""
+    heads = [each.payload[: each.head] for each in made]
+    made = [
+        each.replace(payload=head + "gr\xfc\xdfe".encode())
+        for each, head in zip(made, heads, strict=True)
+        if head.isascii()
+    ]
+    (ring,), decoder = decode(ours(made, "text"))
+    assert decoder.take_counts()[:3] == (len(made), 0, len(made))
+    assert sorted_messages(drain(ring)) == sorted_messages([on_the_wire(each) for each in made])
 
 
 def raw_records(ring: Ring) -> list[bytes]:
