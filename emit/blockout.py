@@ -86,7 +86,8 @@ class BlockOutput(PieceOutput):
     def write(self) -> bool:
         if self.regular and self.written == 0:
             self.mend()
-        super().write()
+        if not super().write():
+            return False
         if self.target.tail is not None:
             self.target.tail.end += self.written
         return True

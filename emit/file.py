@@ -15,6 +15,7 @@ import errno
 import fcntl
 import logging
 import os
+import select
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ class FileOutput(LineOutput):
         self.again_s: float | None = None  # when the disk is tried again, if it takes nothing now
         self.broken = False  # it took nothing, and has not since
         self.noted_line = False  # a line is under way, and the note says where it begins
+        self.roomy = True  # as far as we know: a pipe may have no room
         noted = None if spec.notes is None else spec.notes.mine.get()
         if noted is not None and noted.position >= self.cursor:
             self.go_on(noted.position, noted.outcomes)
@@ -84,6 +86,12 @@ class FileOutput(LineOutput):
     def regular(self) -> bool:
         """Whether what is written to is a file that can be cut, and locked by whoever shares it."""
         return self.target.regular
+
+    def descriptors(self) -> dict[int, int]:
+        return {} if self.roomy or self.fd < 0 else {self.fd: select.POLLOUT}
+
+    def attend(self) -> None:
+        self.roomy = True
 
     def open(self) -> None:
         if self.names.by_time:
@@ -126,7 +134,12 @@ class FileOutput(LineOutput):
         if self.names.by_time and os.path.dirname(path):
             make_directories(path)
         fd = os.open(path, self.flags, 0o600)
-        return Target(path, begin_ns, number, fd, stat.S_ISREG(os.fstat(fd).st_mode))
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        if (
+            not regular
+        ):  # nobody else has this descriptor: whoever reads there slowly makes us wait, and no other output
+            os.set_blocking(fd, False)
+        return Target(path, begin_ns, number, fd, regular)
 
     def newest(self, begin_ns: int) -> int:
         """Return the number of the last file of a time that is there."""
@@ -169,16 +182,26 @@ class FileOutput(LineOutput):
         return self.lines.view()
 
     def write(self) -> bool:
-        view = memoryview(self.block())
         if self.written == 0:
             self.note_beginning()
-        while self.written < len(view):
-            count = os.write(self.fd, view[self.written :])
-            self.written += count
-            self.target.behind_bytes += count
+        if not self.put(self.block()):
+            return False
         if self.regular and self.target.behind_bytes >= WRITE_BEHIND_BYTES:
             self.write_behind()
         return True
+
+    def put(self, data: bytes | memoryview) -> bool:
+        """Write a buffer from `written` on; False if a pipe has no room for the rest."""
+        view = memoryview(data)
+        while self.written < len(view) and self.roomy:
+            try:
+                count = os.write(self.fd, view[self.written :])
+            except BlockingIOError:
+                self.roomy = False
+            else:
+                self.written += count
+                self.target.behind_bytes += count
+        return self.written == len(view)
 
     def write_behind(self) -> None:
         """Have the kernel write early, and keep little: a long recording must not push out what others have cached.

@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import os
+import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,8 @@ HOLD_S: Final = 30.0
 """How long a request waits for its response; then it is written without, and the response gets an entry of its own."""
 HOLD_SHARE: Final = 4
 """Requests wait no longer than until this share of the ring lies behind them, either."""
+END_MS: Final = 1000
+"""How long the end of it waits for room in a pipe that is full."""
 BUFFERS: Final = 8
 """That much of the ring is at least so many buffers; a request's place is known by its buffer."""
 
@@ -164,11 +167,12 @@ class HarOutput(WholeOutput):
 
     def write_on(self, text: bytes) -> bool:
         """Write into a pipe, of which the end is written when it is closed."""
-        data = (BETWEEN if self.fd in self.piped else HEAD) + text
-        while self.written < len(data):
-            self.written += os.write(self.fd, data[self.written :])
+        if self.written == 0:
+            self.data = (BETWEEN if self.fd in self.piped else HEAD) + text
+        done = self.put(self.data)
+        if self.written:
             self.piped.add(self.fd)
-        return True
+        return done
 
     def mend(self) -> None:
         size = os.fstat(self.fd).st_size
@@ -205,6 +209,9 @@ class HarOutput(WholeOutput):
 
     def close(self) -> None:
         for fd in self.piped:
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            poller.poll(END_MS)
             try:
                 os.write(fd, TAIL)
             except OSError as error:

@@ -112,6 +112,8 @@ class Worker:
                 taken_back = min(max(twice, 0), self.counters[name])
                 self.counters.set(name, self.counters[name] - taken_back)
                 twice -= taken_back
+            if twice < 0 and output.kept is None:  # let go before it was known what became of them; nobody has them now
+                self.counters.add(f"output{output.index}_dropped", -twice)
 
     def leave_out(self, start: int, end: int) -> None:
         """Have no output take the message there, of which workers died, and keep a copy of it."""

@@ -1,5 +1,7 @@
 """Whole worker processes: several outputs, several workers, idleness, crashes."""
 
+import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,8 @@ from assemble.message import Message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
-from emit.records import OutputSpec, worker_counters
+from emit.records import OUTCOMES, HttpSpec, OutputSpec, worker_counters
+from emit.summary import Summary
 from tests.emit.builders import as_line, conversation, part_bytes_of, read_lines, records_of, request, response, ring_of
 from tests.emit.processes import Processes, free_port, wait_until
 
@@ -106,6 +109,31 @@ def test_a_failed_output_does_not_stop_the_others(processes: Processes, tmp_path
     assert failed["exit_code"] == 1
 
 
+@pytest.mark.parametrize("format_", ["jsonl", "recording", "gor", "har"])
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_gets_everything(
+    processes: Processes, tmp_path: Path, format_: str
+):
+    """Found as a worker that stood still in write(2), with all its outputs, until the watchdog killed it."""
+    fifo, path, lines = tmp_path / "pipe", tmp_path / "file", tmp_path / "m.jsonl"
+    os.mkfifo(fifo)
+    made = conversation(2000)
+    outputs = [OutputSpec("file", at, path=str(each), format=format_) for at, each in enumerate((fifo, path))]
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    worker = processes.worker(ring_of(made, 4 << 20), *outputs, OutputSpec("file", 2, path=str(lines)))
+    wait_until(lambda: lines.exists() and lines.read_bytes().count(b"\n") == 2000, "all of it elsewhere")
+    assert worker.counters["messages_taken"] < 2000
+    os.set_blocking(reader, True)
+    with open(reader, "rb") as pipe:
+        found = pipe.read()
+    assert worker.end() == 0
+    if format_ == "recording":  # each has a key of its own
+        assert len(found) == path.stat().st_size
+    else:
+        assert found == path.read_bytes()
+    counts = worker.counters.as_dict()
+    assert counts["messages_taken"] == counts["output0_delivered"] == counts["output1_delivered"] == 2000
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_a_killed_worker_repeats_and_loses_nothing(processes: Processes, tmp_path: Path, large: bool):
     """Its successor goes on from what was released: at least once, whole lines, and the sums still close."""
@@ -142,6 +170,38 @@ def test_a_worker_killed_between_two_counters_is_made_good(processes: Processes,
     worker = processes.worker(ring, OutputSpec("null", 0, where=where), counters=counters)
     assert worker.end() == 0
     assert counters["messages_taken"] == counters[f"output0_{outcome}"] == 100
+
+
+def test_what_a_killed_worker_had_let_go_is_dropped(processes: Processes, tmp_path: Path):
+    """Policy "drop", and nobody takes anything: what has left the ring for it is in no memory but the worker's."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = HttpSpec("127.0.0.1", silent.getsockname()[1])
+        url = f"http://127.0.0.1:{target.port}"
+        outputs = [
+            OutputSpec("file", 0, path=str(fifo), policy="drop"),
+            OutputSpec("http", 1, policy="drop", address=url, http=target, summary=Summary.create()),
+            OutputSpec("null", 2),
+        ]
+        ring = Ring.create(256 * 1024)
+        writer = put_all(ring, conversation(3000))
+        first = processes.worker(ring, *outputs)
+        wait_until(lambda: first.counters["messages_taken"] > 1500, "what is released though nobody has it")
+        first.kill()
+        os.close(reader)
+        second = processes.worker(
+            ring, OutputSpec("null", 0), OutputSpec("null", 1), outputs[2], counters=first.counters
+        )
+        assert second.end() == 0
+        writer.join()
+    counts = second.counters.as_dict()
+    for at in range(3):
+        assert sum(counts[f"output{at}_{name}"] for name in OUTCOMES) == counts["messages_taken"] == 3000
+    assert counts["output0_dropped"] > 500
+    assert counts["output1_dropped"] > 500
+    assert counts["output2_delivered"] == 3000
 
 
 def ring_position(ring: Ring, records: int) -> int:
