@@ -117,6 +117,17 @@ def test_the_limits_of_a_summary_are_those_that_are_stated():
     assert f"more than {REMEMBERED:,} requests later" in ANSWERS
 
 
+def test_the_payloads_that_are_shown_are_of_one_message():
+    """Whoever writes the other end begins with them."""
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    shown = text.split("\n### `payload` of a tcp output\n")[1].split("```json\n")[1].split("```")[0]
+    first, second = map(json.loads, shown.splitlines())
+    payload = second.pop("payload").encode()
+    assert base64.b64decode(first.pop("payload"), validate=True) == payload
+    assert first == second
+    assert first["head"] == len(payload)
+
+
 LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)")
 
 
