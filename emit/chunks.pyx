@@ -36,9 +36,9 @@ if sizeof(MessageHeader) != MESSAGE_HEADER.size or MESSAGE_HEADER_BYTES != MESSA
 
 cdef inline size_t most_payload(Form form, size_t size) noexcept nogil:
     """Return how long a payload of so many bytes may be in a chunk."""
-    if form == BASE64:
-        return base64_size(size)
-    return 3 * size if form == TEXT else size
+    if form == BINARY:
+        return size
+    return base64_size(size) if form == BASE64 else 3 * size
 
 
 cdef inline uint8_t* put_host(uint8_t* at, const uint8_t* packed, bint v6) noexcept nogil:
@@ -133,7 +133,7 @@ cdef class Chunker:
             method = header.method_len
             target = header.target_len
         most = FIXED_BYTES + 2 * (method + target) + most_payload(self.form, item.size)
-        if into.records and into.entries.size + most > MOST_BYTES:
+        if into.entries.size + most > MOST_BYTES and into.records:
             return NO_PLACE
         at = reserve(&into.entries, most)
         if at == NULL:
