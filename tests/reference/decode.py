@@ -13,6 +13,7 @@ from reference.tunnels import inner_of
 
 TCP: Final = 6
 MOST_TUNNELS: Final = 8
+MOST_EXTENSIONS: Final = 15
 EXTENSIONS: Final = (0, 43, 60, 135, 139, 140)
 
 
@@ -71,7 +72,11 @@ def ipv6(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
     body = packet[40 : 40 + length] if length else packet[40:]
     cut = max(length - len(body), 0)
     src, dst, kind = packet[8:24], packet[24:40], packet[6]
+    most = MOST_EXTENSIONS
     while kind in (*EXTENSIONS, 44, 51):
+        most -= 1
+        if most < 0:
+            raise Refused("ip")
         if kind == 44:
             place = number(body, 2, 2)
             kind, ident, body = body[0], number(body, 4, 4), body[8:]
