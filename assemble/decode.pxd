@@ -30,7 +30,7 @@ cdef struct Packet:           # one TCP segment
     uint64_t realm            # the network that the addresses belong to, where these are kept apart; else 0
     int64_t ts_ns
     uint64_t[6] key           # of its flow; set by FlowTable.aim, like what follows
-    uint64_t hash
+    uint64_t place            # keyed hash of that: where a table has it
     int side                  # which side of the flow sent it
 
 cdef struct Layer:            # what is behind an IP header

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from assemble.decode cimport Packet
 from assemble.framing cimport Body, Head
+from assemble.siphash cimport Secret
 from assemble.tally cimport Tally
 
 
@@ -116,7 +117,8 @@ cdef struct Pending:        # a request that waits for its response
     uint8_t traits
 
 cdef struct Flow:
-    uint64_t hash
+    uint64_t hash           # of the key, the same in every process: chooses the worker
+    uint64_t place          # keyed hash of it: where the table has it
     uint64_t[6] key         # lower endpoint, higher endpoint, ports and family, realm
     uint16_t[2] port        # of side 0 and 1, host order
     uint8_t ipv6
@@ -147,7 +149,7 @@ cdef struct Chain:          # a doubly linked list of flows
     Flow* head
     Flow* tail
 
-cdef uint64_t flow_hash(Packet* packet) noexcept nogil
+cdef uint64_t flow_hash(const Packet* packet) noexcept nogil
 
 cdef class FlowTable:
     cdef Flow** slots       # owned: open addressing, linear probing, capacity a power of two
@@ -156,8 +158,10 @@ cdef class FlowTable:
     cdef Chain idle         # least recently active first, nearly: see `touch`
     cdef Chain closing      # both directions ended, oldest first
     cdef Pool pool          # for the stores of all flows
+    cdef Secret secret      # key of `place`
     cdef Flow* wheel[1024]  # WHEEL lists of flows that wait, by `due_ns`; what is due a turn later is put back
     cdef int64_t turned     # number of the slot that was looked at last
+    cdef uint64_t place_of(self, const Packet* packet) noexcept nogil
     cdef void aim(self, Packet* packet) noexcept nogil
     cdef void fetch(self, const Packet* packet) noexcept nogil
     cdef Flow* find(self, const Packet* packet) noexcept nogil

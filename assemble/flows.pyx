@@ -1,7 +1,7 @@
 """The flow table: one entry per connection, found by its two endpoints, in the order of its last activity.
 
 In: decoded packets.  Out: flows, and message ids.  Invariant: a map with a single owner; a flow is on exactly one
-of the idle and closing lists.
+of the idle and closing lists.  Who sends packets knows no two flows that share a place: its hash has a secret key.
 """
 
 from ipaddress import ip_address
@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from assemble.decode cimport Packet
+from assemble.siphash cimport new_secret, siphash
 from assemble.store cimport drain_pool, store_clear
 
 
@@ -60,12 +61,11 @@ cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* at) noexcept nogil
 
 
-cdef inline void make_key(Packet* packet) noexcept nogil:
+cdef inline void make_key(const Packet* packet, uint64_t* key, int* side) noexcept nogil:
     """Fill the key of a packet's flow, the same for both directions, and which side sent it."""
-    cdef uint64_t* key = packet.key
     cdef int order = memcmp(packet.src, packet.dst, 16)
-    cdef int side = order > 0 or (order == 0 and packet.sport > packet.dport)
-    if side:
+    side[0] = order > 0 or (order == 0 and packet.sport > packet.dport)
+    if side[0]:
         memcpy(key, packet.dst, 16)
         memcpy(key + 2, packet.src, 16)
         key[4] = (<uint64_t>packet.dport << 16) | packet.sport
@@ -75,20 +75,20 @@ cdef inline void make_key(Packet* packet) noexcept nogil:
         key[4] = (<uint64_t>packet.sport << 16) | packet.dport
     key[4] |= <uint64_t>packet.ipv6 << 32
     key[5] = packet.realm
+
+
+cdef uint64_t flow_hash(const Packet* packet) noexcept nogil:
+    """Return the hash of a packet's flow that is the same in every process and run, as `Flow.hash` has it."""
+    cdef uint64_t[6] key
+    cdef int _side
+    make_key(packet, key, &_side)
     cdef uint64_t state = mixed(key[4], key[0] ^ (key[2] * <uint64_t>0x9E3779B97F4A7C15))
     if packet.ipv6:
         state = mixed(state, key[1])
         state = mixed(state, key[3])
     if packet.realm:
         state = mixed(state, packet.realm)
-    packet.hash = state
-    packet.side = side
-
-
-cdef uint64_t flow_hash(Packet* packet) noexcept nogil:
-    """Return the hash of a packet's flow, as `Flow.hash` has it."""
-    make_key(packet)
-    return packet.hash
+    return state
 
 
 cdef inline void unlink(Chain* chain, Flow* flow) noexcept nogil:
@@ -128,6 +128,7 @@ cdef class FlowTable:
     """Flows by their endpoints, with all that they own; who removes one has counted what it held."""
 
     def __cinit__(self):
+        self.secret = new_secret()
         self.capacity = SLOTS_FIRST
         self.slots = <Flow**>calloc(self.capacity, sizeof(Flow*))
         if self.slots == NULL:
@@ -142,14 +143,24 @@ cdef class FlowTable:
             free(self.slots)
         drain_pool(&self.pool)
 
+    cdef inline uint64_t place_of(self, const Packet* packet) noexcept nogil:
+        """Hash a packet's key: the words of it that are not always 0."""
+        cdef uint64_t[2] words
+        if packet.ipv6 or packet.realm:
+            return siphash(&self.secret, packet.key, 6)
+        words[0] = packet.key[0] | packet.key[2] << 32
+        words[1] = packet.key[4]
+        return siphash(&self.secret, words, 2)
+
     cdef void aim(self, Packet* packet) noexcept nogil:
         """Learn where a packet's flow is looked for, and have the cache fetch that place; see `fetch`."""
-        make_key(packet)
-        prefetch(&self.slots[packet.hash & (self.capacity - 1)])
+        make_key(packet, packet.key, &packet.side)
+        packet.place = self.place_of(packet)
+        prefetch(&self.slots[packet.place & (self.capacity - 1)])
 
     cdef void fetch(self, const Packet* packet) noexcept nogil:
         """Have the cache fetch a packet's flow: with many connections it comes from memory, a hundred cycles away."""
-        cdef const uint8_t* flow = <const uint8_t*>self.slots[packet.hash & (self.capacity - 1)]
+        cdef const uint8_t* flow = <const uint8_t*>self.slots[packet.place & (self.capacity - 1)]
         cdef size_t at = 0
         if self.count > CACHED_FLOWS and flow != NULL:
             while at < sizeof(Flow):
@@ -158,10 +169,10 @@ cdef class FlowTable:
 
     cdef Flow* find(self, const Packet* packet) noexcept nogil:
         """Return the flow of a packet that was aimed, or NULL."""
-        cdef uint64_t at = packet.hash & (self.capacity - 1)
+        cdef uint64_t at = packet.place & (self.capacity - 1)
         cdef Flow* flow = self.slots[at]
         while flow != NULL:
-            if flow.hash == packet.hash and memcmp(flow.key, packet.key, sizeof(packet.key)) == 0:
+            if flow.place == packet.place and memcmp(flow.key, packet.key, sizeof(packet.key)) == 0:
                 return flow
             at = (at + 1) & (self.capacity - 1)
             flow = self.slots[at]
@@ -176,7 +187,8 @@ cdef class FlowTable:
         if flow == NULL:
             return NULL
         memcpy(flow.key, packet.key, sizeof(packet.key))
-        flow.hash = packet.hash
+        flow.hash = flow_hash(packet)
+        flow.place = packet.place
         flow.port[side] = packet.sport
         flow.port[1 - side] = packet.dport
         flow.ipv6 = packet.ipv6
@@ -190,7 +202,7 @@ cdef class FlowTable:
         return flow
 
     cdef void place(self, Flow* flow) noexcept nogil:
-        cdef uint64_t at = flow.hash & (self.capacity - 1)
+        cdef uint64_t at = flow.place & (self.capacity - 1)
         while self.slots[at] != NULL:
             at = (at + 1) & (self.capacity - 1)
         self.slots[at] = flow
@@ -213,7 +225,7 @@ cdef class FlowTable:
     cdef void remove(self, Flow* flow) noexcept nogil:
         """Forget a flow and free it; the entries behind it in its probe run move up (no tombstones)."""
         cdef uint64_t mask = self.capacity - 1
-        cdef uint64_t hole = flow.hash & mask
+        cdef uint64_t hole = flow.place & mask
         cdef uint64_t at
         while self.slots[hole] != flow:
             hole = (hole + 1) & mask
@@ -223,7 +235,7 @@ cdef class FlowTable:
             if self.slots[at] == NULL:
                 break
             # An entry may fill the hole unless its own place lies behind the hole, cyclically.
-            if ((at - (self.slots[at].hash & mask)) & mask) >= ((at - hole) & mask):
+            if ((at - (self.slots[at].place & mask)) & mask) >= ((at - hole) & mask):
                 self.slots[hole] = self.slots[at]
                 hole = at
         self.slots[hole] = NULL

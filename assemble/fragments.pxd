@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from assemble.cursor cimport Cursor
+from assemble.siphash cimport Secret
 from assemble.tally cimport Tally
 
 
@@ -61,12 +62,14 @@ cdef class Fragments:
     cdef int64_t timeout_ns
     cdef int64_t now_ns
     cdef Datagram** buckets    # owned
+    cdef Secret secret         # key of the hash that chooses one
     cdef Row[3] rows           # by State
     cdef bint take(self, const Fragment* piece, Cursor* whole, uint8_t* protocol, size_t* cut) noexcept nogil
     cdef void begin_frame(self) noexcept nogil
     cdef void tick(self, int64_t now_ns) noexcept nogil
     cdef void finish(self) noexcept nogil
     cdef bint put(self, const Fragment* piece, uint32_t end, Datagram** out) noexcept nogil
+    cdef Datagram** bucket(self, const uint64_t* key) noexcept nogil
     cdef Datagram* find(self, const Fragment* piece) noexcept nogil
     cdef Datagram* add(self, const Fragment* piece) noexcept nogil
     cdef bint room(self, uint64_t more, const Datagram* keep) noexcept nogil

@@ -21,6 +21,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from assemble.cursor cimport Cursor
+from assemble.siphash cimport new_secret, siphash
 from assemble.tally cimport Tally, count
 from capture.counters cimport Counters
 
@@ -36,16 +37,6 @@ cdef enum:
 
 MEMORY = 16 << 20
 TIMEOUT_NS = 30_000_000_000
-
-
-cdef inline uint64_t hash_of(const uint64_t* key) noexcept nogil:
-    """Mix a key's words: multiply and xor-shift, as in the finalisers of splitmix64 (Steele et al. 2014)."""
-    cdef uint64_t state = 0
-    cdef int index
-    for index in range(6):
-        state = (state ^ key[index]) * <uint64_t>0xBF58476D1CE4E5B9
-        state ^= state >> 31
-    return state
 
 
 cdef inline void make_key(const Fragment* piece, uint64_t* key) noexcept nogil:
@@ -122,6 +113,7 @@ cdef class Fragments:
     """The datagrams of which pieces are missing, and those that were whole a moment ago."""
 
     def __cinit__(self, uint64_t memory=MEMORY, int64_t timeout_ns=TIMEOUT_NS):
+        self.secret = new_secret()
         self.memory = memory
         self.timeout_ns = timeout_ns
         self.buckets = <Datagram**>calloc(BUCKETS, sizeof(Datagram*))
@@ -198,12 +190,16 @@ cdef class Fragments:
         datagram.frames += 1
         return False
 
+    cdef Datagram** bucket(self, const uint64_t* key) noexcept nogil:
+        """Return where the chain of a key's bucket begins."""
+        return &self.buckets[siphash(&self.secret, key, 6) & (BUCKETS - 1)]
+
     cdef Datagram* find(self, const Fragment* piece) noexcept nogil:
         """Return the datagram that a piece may belong to, or NULL."""
         cdef uint64_t[6] key
         cdef Datagram* datagram
         make_key(piece, key)
-        datagram = self.buckets[hash_of(key) & (BUCKETS - 1)]
+        datagram = self.bucket(key)[0]
         while datagram != NULL and memcmp(datagram.key, key, sizeof(key)) != 0:
             datagram = datagram.chain
         if datagram != NULL and datagram.state != LENT and (
@@ -222,7 +218,7 @@ cdef class Fragments:
         if datagram == NULL:
             return NULL
         make_key(piece, datagram.key)
-        bucket = &self.buckets[hash_of(datagram.key) & (BUCKETS - 1)]
+        bucket = self.bucket(datagram.key)
         datagram.chain = bucket[0]
         bucket[0] = datagram
         bare(datagram)
@@ -325,7 +321,7 @@ cdef class Fragments:
 
     cdef void give_up(self, Datagram* datagram) noexcept nogil:
         """Forget a datagram; the fragments held for it are refused."""
-        cdef Datagram** place = &self.buckets[hash_of(datagram.key) & (BUCKETS - 1)]
+        cdef Datagram** place = self.bucket(datagram.key)
         if datagram.frames:
             count(self.tally, Tally.fragments_held, 0 - datagram.frames)
             count(self.tally, Tally.refused_ip_fragment, datagram.frames)

@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
 from assemble.decode cimport TCP_ACK, TCP_SYN, Packet
+from assemble.flows cimport flow_hash
 from assemble.tally cimport Tally
 
 
@@ -92,7 +93,7 @@ cdef class Selection:
                                or self.own.has(packet.dst, packet.ipv6, packet.dport)):
             return Tally.refused_own
         if self.threshold:    # mixed once more, as lanes and workers are chosen by the same hash
-            state = (packet.hash ^ <uint64_t>0xD6E8FEB86659FD93) * <uint64_t>0x9E3779B97F4A7C15
+            state = (flow_hash(packet) ^ <uint64_t>0xD6E8FEB86659FD93) * <uint64_t>0x9E3779B97F4A7C15
             state = (state ^ (state >> 32)) * <uint64_t>0xD6E8FEB86659FD93
             if state ^ (state >> 32) >= self.threshold:
                 return Tally.refused_sampled

@@ -62,6 +62,7 @@ WORLD: Final = {"socket", "select", "selectors", "multiprocessing", "subprocess"
 
 TOUCHES_THE_WORLD: Final = {
     "assemble.books": "shared memory, and how it travels to a child",
+    "assemble.siphash": "random bytes",
     "capture.child": "process set-up: signals, death of the parent",
     "capture.counters": "shared memory, and how it travels to a child",
     "capture.inputs": "opens capture files and standard input",
