@@ -13,6 +13,7 @@ from assemble.flows cimport Flow, Pending
 cdef enum:
     PENDING_FIRST = 8
     PENDING_MOST = 4096
+    SEARCHED_MOST = 256     # each response out of step may have to look at all of them
 
 
 cdef inline Pending* pending_at(Flow* flow, uint32_t index) noexcept nogil:
@@ -56,7 +57,7 @@ cdef Pending* matching_request(Flow* flow, const Answer* answer) noexcept nogil:
 
     In step it is the oldest one.  Where messages of either direction may be lost, it is the one whose acknowledgement
     number is where the response starts (DESIGN 5), or the only one that can have been meant; those before it stay
-    without a response.
+    without a response.  It is looked for among the newest SEARCHED_MOST.
     """
     cdef Pending* oldest = pending_at(flow, 0) if flow.pending_count else NULL
     cdef Pending* found = NULL
@@ -64,6 +65,10 @@ cdef Pending* matching_request(Flow* flow, const Answer* answer) noexcept nogil:
         return NULL
     if answer.synced and not oldest.traits & TRAIT_JUMPED:
         return oldest
+    if flow.pending_count > SEARCHED_MOST:
+        while flow.pending_count > SEARCHED_MOST:
+            pop_request(flow)
+        oldest = pending_at(flow, 0)
     if may_answer(oldest, answer):
         found = find_request(flow, answer)
     if found == NULL:
