@@ -69,6 +69,7 @@ cdef class Collector:
         count(self.tally, Tally.messages_complete if complete else Tally.messages_incomplete, 1)
         count(self.tally, Tally.requests if header.kind == REQUEST else Tally.responses, 1)
         count(self.tally, Tally.bytes_in_messages, n)
+        half.whole |= complete
         self.let_go(half)
 
     cdef void begin(self, Half* half, Origin origin) noexcept nogil:

@@ -39,6 +39,7 @@ cdef struct Stored:         # early bytes: [at, at + size) of a half, disjoint f
     uint32_t ack
     uint8_t has_ack
     uint8_t pooled          # data is a block of the pool
+    uint32_t taken          # what was asked for it, if it is not: `size` may have become less
     int64_t ts_ns
     uint8_t* data           # owned
 
@@ -59,6 +60,7 @@ cdef struct Store:          # ordered by `at`; runs [first, first + used) of `ru
     uint32_t used
     uint32_t capacity
     uint32_t count          # entries in all runs
+    uint64_t bytes          # memory that it takes
 
 cdef struct Half:
     uint8_t state           # HalfState
@@ -69,6 +71,7 @@ cdef struct Half:
     uint8_t begun           # a message of it was framed
     uint8_t sent            # a message of it was handed on
     uint8_t synced          # no message can be lost since the last one
+    uint8_t whole           # a whole message of it was handed on
     uint8_t line            # LinePhase, in IN_HEAD
     uint8_t acked_known     # the other side has been heard to acknowledge
     uint8_t overlong        # IN_HEAD: the head went beyond max_header and is not kept
@@ -80,7 +83,7 @@ cdef struct Half:
     int64_t acked           # highest offset that the other side has acknowledged
     int64_t waiting_ns      # packet time since which delivery stands still, with bytes behind it; 0: it does not
     Store store
-    uint64_t stored         # memory that it takes
+    uint64_t stored         # memory that it takes, as far as that is counted
     # the message under way
     uint8_t* held           # owned: its bytes so far, or those searched for a start
     size_t held_size
@@ -126,11 +129,13 @@ cdef struct Flow:
     uint8_t begun           # a message of it was framed
     uint16_t named          # Tally: the other protocol that it speaks; 0: none is known
     uint8_t one_sided       # nobody waits for the other direction any more
-    uint8_t closing         # on the closing list
+    uint8_t queue           # the one that it is in, of the table's
+    uint8_t proven          # a message of it is known to have reached its receiver
     uint8_t left_out        # not wanted, for who opened it
     int64_t last_ns         # last packet
-    int64_t queued_ns       # its place in the idle list: at most last_ns
-    Flow* before            # idle list or closing list
+    int64_t queued_ns       # its place in its queue: at most last_ns
+    uint64_t weight         # memory that it took when that was looked at
+    Flow* before            # in its queue
     Flow* behind
     int64_t due_ns          # on the wheel: when a timer looks at it, not later than it has to
     Flow** waiting_at       # ... what points to it there; NULL: it is not on the wheel
@@ -145,9 +150,14 @@ cdef enum:
     WHEEL = 1024            # a power of two
     WHEEL_SHIFT = 26        # one of its slots is 2**26 ns, 67 ms
 
-cdef struct Chain:          # a doubly linked list of flows
+    GROUPS = 6              # by memory: below 4 KiB, 32 KiB, 256 KiB, 2 MiB, 16 MiB, and more
+    CLOSING = 2 * GROUPS    # the queue of flows that have ended by themselves, oldest first
+    QUEUES
+
+cdef struct Queue:          # a doubly linked list of flows, least recently active first, nearly: see `requeue`
     Flow* head
     Flow* tail
+    uint64_t weight         # of all of them
 
 cdef uint64_t flow_hash(const Packet* packet) noexcept nogil
 
@@ -155,8 +165,7 @@ cdef class FlowTable:
     cdef Flow** slots       # owned: open addressing, linear probing, capacity a power of two
     cdef uint64_t capacity
     cdef readonly uint64_t count
-    cdef Chain idle         # least recently active first, nearly: see `touch`
-    cdef Chain closing      # both directions ended, oldest first
+    cdef Queue[13] queues   # QUEUES: each group's that are not proven, each group's that are, CLOSING
     cdef Pool pool          # for the stores of all flows
     cdef Secret secret      # key of `place`
     cdef Flow* wheel[1024]  # WHEEL lists of flows that wait, by `due_ns`; what is due a turn later is put back
@@ -169,6 +178,10 @@ cdef class FlowTable:
     cdef bint grow(self) noexcept nogil
     cdef Flow* add(self, const Packet* packet) noexcept nogil
     cdef void remove(self, Flow* flow) noexcept nogil
+    cdef void enqueue(self, Flow* flow, uint8_t number) noexcept nogil
+    cdef void dequeue(self, Flow* flow) noexcept nogil
+    cdef void weigh(self, Flow* flow) noexcept nogil
+    cdef Queue* heaviest(self) noexcept nogil
     cdef void requeue(self, Flow* flow) noexcept nogil
     cdef void set_closing(self, Flow* flow) noexcept nogil
     cdef void set_waiting(self, Flow* flow, int64_t due_ns) noexcept nogil
@@ -181,6 +194,22 @@ cdef uint64_t identity(const uint8_t* client, uint16_t client_port, const uint8_
 cdef inline int64_t widened(const Half* half, uint32_t seq) noexcept nogil:
     """Return the offset of a sequence number: the one nearest to the next byte due (RFC 9293 3.4)."""
     return half.next + <int32_t>(seq - (half.base + <uint32_t>half.next))
+
+
+cdef inline uint64_t flow_bytes(const Flow* flow) noexcept nogil:
+    """Return what a flow takes of memory, but for what its halves hold."""
+    return sizeof(Flow) + flow.pending_capacity * sizeof(Pending)
+
+
+cdef inline uint64_t all_bytes(const Flow* flow) noexcept nogil:
+    """Return what a flow takes of memory."""
+    return (flow_bytes(flow) + flow.half[0].stored + flow.half[0].held_capacity
+            + flow.half[1].stored + flow.half[1].held_capacity)
+
+
+cdef inline bint arrived(const Half* half) noexcept nogil:
+    """Tell whether a whole message has come of a half, and its receiver has acknowledged some of what it sent."""
+    return half.whole and half.acked > 0
 
 
 cdef inline bint awaits(const Half* half) noexcept nogil:

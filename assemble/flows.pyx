@@ -1,7 +1,7 @@
 """The flow table: one entry per connection, found by its two endpoints, in the order of its last activity.
 
-In: decoded packets.  Out: flows, and message ids.  Invariant: a map with a single owner; a flow is on exactly one
-of the idle and closing lists.  Who sends packets knows no two flows that share a place: its hash has a secret key.
+In: decoded packets.  Out: flows, and message ids.  Invariant: a map with a single owner; a flow is in exactly one
+queue.  Who sends packets knows no two flows that share a place: its hash has a secret key.
 """
 
 from ipaddress import ip_address
@@ -91,27 +91,6 @@ cdef uint64_t flow_hash(const Packet* packet) noexcept nogil:
     return state
 
 
-cdef inline void unlink(Chain* chain, Flow* flow) noexcept nogil:
-    if flow.before != NULL:
-        flow.before.behind = flow.behind
-    else:
-        chain.head = flow.behind
-    if flow.behind != NULL:
-        flow.behind.before = flow.before
-    else:
-        chain.tail = flow.before
-
-
-cdef inline void link_last(Chain* chain, Flow* flow) noexcept nogil:
-    flow.before = chain.tail
-    flow.behind = NULL
-    if chain.tail != NULL:
-        chain.tail.behind = flow
-    else:
-        chain.head = flow
-    chain.tail = flow
-
-
 cdef void forget(Flow* flow, Pool* pool) noexcept nogil:
     """Free a flow and all that it owns."""
     cdef Half* half
@@ -122,6 +101,16 @@ cdef void forget(Flow* flow, Pool* pool) noexcept nogil:
         free(half.held)
     free(flow.pending)
     free(flow)
+
+
+cdef inline uint8_t group_of(uint64_t weight) noexcept nogil:
+    """Return the group of a flow that takes so much memory."""
+    cdef uint8_t group = 0
+    weight >>= 12
+    while weight and group < GROUPS - 1:
+        weight >>= 3
+        group += 1
+    return group
 
 
 cdef class FlowTable:
@@ -198,7 +187,8 @@ cdef class FlowTable:
             flow.half[side].synced = 1
         self.place(flow)
         self.count += 1
-        link_last(&self.idle, flow)
+        flow.weight = sizeof(Flow)
+        self.enqueue(flow, 0)
         return flow
 
     cdef void place(self, Flow* flow) noexcept nogil:
@@ -240,23 +230,74 @@ cdef class FlowTable:
                 hole = at
         self.slots[hole] = NULL
         self.count -= 1
-        unlink(&self.closing if flow.closing else &self.idle, flow)
+        self.dequeue(flow)
         self.clear_waiting(flow)
         forget(flow, &self.pool)
 
+    cdef void enqueue(self, Flow* flow, uint8_t number) noexcept nogil:
+        """Put a flow at the end of a queue."""
+        cdef Queue* queue = &self.queues[number]
+        flow.queue = number
+        queue.weight += flow.weight
+        flow.before = queue.tail
+        flow.behind = NULL
+        if queue.tail != NULL:
+            queue.tail.behind = flow
+        else:
+            queue.head = flow
+        queue.tail = flow
+
+    cdef void dequeue(self, Flow* flow) noexcept nogil:
+        """Take a flow out of its queue."""
+        cdef Queue* queue = &self.queues[flow.queue]
+        queue.weight -= flow.weight
+        if flow.before != NULL:
+            flow.before.behind = flow.behind
+        else:
+            queue.head = flow.behind
+        if flow.behind != NULL:
+            flow.behind.before = flow.before
+        else:
+            queue.tail = flow.before
+
     cdef void requeue(self, Flow* flow) noexcept nogil:
-        """Move a flow that was active since it was queued to the end of the idle list: the order is mended lazily."""
-        unlink(&self.idle, flow)
+        """Move a flow that was active since it was queued to the end of its queue: the order is mended lazily."""
+        self.dequeue(flow)
         flow.queued_ns = flow.last_ns
-        link_last(&self.idle, flow)
+        self.enqueue(flow, flow.queue)
 
     cdef void set_closing(self, Flow* flow) noexcept nogil:
-        """Move a flow whose directions have both ended to the closing list; it stays to absorb late repetitions."""
-        if not flow.closing:
-            unlink(&self.idle, flow)
-            flow.closing = 1
+        """Have a flow whose directions have both ended wait for late repetitions only."""
+        if flow.queue != CLOSING:
+            self.dequeue(flow)
             flow.queued_ns = flow.last_ns
-            link_last(&self.closing, flow)
+            self.enqueue(flow, CLOSING)
+
+    cdef void weigh(self, Flow* flow) noexcept nogil:
+        """Look at what a flow takes of memory and what has come of it, and put it into the queue of its like."""
+        cdef uint64_t weight = all_bytes(flow)
+        cdef uint8_t number = group_of(weight)
+        if not flow.proven and (arrived(&flow.half[0]) or arrived(&flow.half[1])):
+            flow.proven = 1
+        if flow.proven:
+            number += GROUPS
+        if number == flow.queue or flow.queue == CLOSING:
+            self.queues[flow.queue].weight += weight - flow.weight
+            flow.weight = weight
+            return
+        self.dequeue(flow)
+        flow.weight = weight
+        flow.queued_ns = flow.last_ns
+        self.enqueue(flow, number)
+
+    cdef Queue* heaviest(self) noexcept nogil:
+        """Return the queue, but for CLOSING, whose flows take the most memory."""
+        cdef Queue* found = &self.queues[0]
+        cdef int number
+        for number in range(1, CLOSING):
+            if self.queues[number].weight > found.weight:
+                found = &self.queues[number]
+        return found
 
     cdef void set_waiting(self, Flow* flow, int64_t due_ns) noexcept nogil:
         """Have a timer look at a flow at this time; one that looks sooner does, and puts it back."""

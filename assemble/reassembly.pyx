@@ -5,13 +5,13 @@ In: decoded segments with their packet time.  Out: calls of the framer.  Invaria
 What is not next, or must not be delivered yet, is stored; assemble/waiting.pyx says for what it waits and how long.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from assemble.collect cimport Origin
 from assemble.decode cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Packet
 from assemble.flows cimport (
-    CLOSED, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SYN_ANSWER, SYN_FIRST, UNSEEN, Flow, Half, Stored,
-    awaits, widened,
+    CLOSED, CLOSING, OPEN, PARTIAL, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SYN_ANSWER, SYN_FIRST, UNSEEN, Flow, Half,
+    Stored, awaits, widened,
 )
 from assemble.store cimport Added, store_add, store_first, store_last, store_shift
 from assemble.tally cimport Tally, count
@@ -102,6 +102,7 @@ cdef class Reassembler(Waiting):
         if self.standing(half) or self.standing(other):
             self.settle(flow)
             self.mark_waiting(flow, flow.last_ns)
+        self.table.weigh(flow)
         self.keep_to_budget()
 
     cdef Flow* flow_of(self, const Packet* packet) noexcept nogil:
@@ -145,9 +146,9 @@ cdef class Reassembler(Waiting):
         if half.state == UNSEEN and half.acked_known:
             # the first acknowledgement that it got, in `base`, tells its SYN from that of a later connection
             behind = <int32_t>(half.base - begin)
-            return behind < 0 or flow.closing and not packet.flags & TCP_ACK and behind >= SYN_NEAR
+            return behind < 0 or flow.queue == CLOSING and not packet.flags & TCP_ACK and behind >= SYN_NEAR
         if half.state == UNSEEN:
-            return flow.closing and not packet.flags & TCP_ACK
+            return flow.queue == CLOSING and not packet.flags & TCP_ACK
         if half.state == PARTIAL:        # a late SYN comes before all that is held
             return (at < half.next - SYN_NEAR or 0 <= half.end < at
                     or half.store.count and store_first(&half.store).at < at)
@@ -281,14 +282,10 @@ cdef class Reassembler(Waiting):
 
     cdef void add_bytes(self, Half* half, int64_t at, const uint8_t* p, uint32_t n, const Packet* packet,
                         Added* added) noexcept nogil:
-        cdef uint32_t before = half.store.count
-        cdef uint64_t cost
         if not store_add(&half.store, &self.table.pool, at, p, n, packet.ts_ns, packet.ack, packet.flags & TCP_ACK,
                          added):
             self.out_of_memory = True
             count(self.tally, Tally.skipped_evicted, n - added.fresh - added.repeated)
-        cost = added.fresh + (half.store.count - before) * sizeof(Stored)
-        half.stored += cost
-        count(self.tally, Tally.bytes_held, cost)
+        self.weigh(half)
         count(self.tally, Tally.bytes_duplicate, added.repeated)
         count(self.tally, Tally.bytes_conflicting, added.conflicting)

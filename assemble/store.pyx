@@ -6,7 +6,7 @@ the runs in order in a table.  An insertion moves entries of its run alone; one 
 the shorter side of the table: orders near to sorted, forwards or backwards, move nothing there.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
@@ -62,6 +62,16 @@ cdef inline void settle(const Store* store, Place* place) noexcept nogil:
     if place.run < store.used and place.index == run_at(store, place.run).count:
         place.run += 1
         place.index = 0
+
+
+cdef inline uint64_t block(size_t n) noexcept nogil:
+    """Return what an allocation takes of memory: 8 bytes more, in steps of 16, at least 32 (malloc of glibc)."""
+    return (n + 23) & ~<size_t>15 if n > 24 else 32
+
+
+cdef inline uint64_t data_bytes(const Stored* entry) noexcept nogil:
+    """Return what the bytes of an entry take of memory."""
+    return block(BLOCK_BYTES if entry.pooled else entry.taken)
 
 
 cdef uint8_t* new_data(Pool* pool, uint32_t n, uint8_t* pooled) noexcept nogil:
@@ -163,9 +173,10 @@ cdef Stored* insert(Store* store, Pool* pool, Place* place, int64_t at, const ui
     run.count += 1
     store.count += 1
     slot.at = at
-    slot.size = n
+    slot.size = slot.taken = n
     slot.data = data
     slot.pooled = pooled
+    store.bytes += data_bytes(slot)
     return slot
 
 
@@ -184,10 +195,10 @@ cdef bint make_place(Store* store, Place* place) noexcept nogil:
                 place.index = previous.count
             elif not add_run(store, place.run, RUN_MOST if store.used else RUN_FIRST):
                 return False
-    return make_slot(run_at(store, place.run), place.index)
+    return make_slot(store, run_at(store, place.run), place.index)
 
 
-cdef bint make_slot(Run* run, uint32_t index) noexcept nogil:
+cdef bint make_slot(Store* store, Run* run, uint32_t index) noexcept nogil:
     """Have a slot to move into."""
     cdef Stored* slots
     if index == 0 and run.first > 0 or run.first + run.count < run.capacity:
@@ -199,6 +210,7 @@ cdef bint make_slot(Run* run, uint32_t index) noexcept nogil:
     slots = <Stored*>realloc(run.slots, 2 * run.capacity * sizeof(Stored))
     if slots == NULL:
         return False
+    store.bytes += block(2 * run.capacity * sizeof(Stored)) - block(run.capacity * sizeof(Stored))
     run.slots = slots
     run.capacity *= 2
     return True
@@ -246,6 +258,7 @@ cdef bint add_run(Store* store, uint32_t number, uint32_t capacity) noexcept nog
     run.slots = slots
     run.first = run.count = 0
     run.capacity = capacity
+    store.bytes += block(capacity * sizeof(Stored))
     return True
 
 
@@ -269,6 +282,7 @@ cdef bint make_room(Store* store, bint front) noexcept nogil:
     if store.used:
         memcpy(runs + first, store.runs + store.first, store.used * sizeof(Run))
     free(store.runs)
+    store.bytes += block(capacity * sizeof(Run)) - (block(store.capacity * sizeof(Run)) if store.capacity else 0)
     store.runs = runs
     store.capacity = capacity
     store.first = first
@@ -278,6 +292,7 @@ cdef bint make_room(Store* store, bint front) noexcept nogil:
 cdef void drop_run(Store* store, uint32_t number) noexcept nogil:
     """Take an empty run out of the table."""
     cdef Run* run = run_at(store, number)
+    store.bytes -= block(run.capacity * sizeof(Stored))
     free(run.slots)
     store.used -= 1
     if number == 0:
@@ -289,6 +304,7 @@ cdef void drop_run(Store* store, uint32_t number) noexcept nogil:
 cdef void store_drop_first(Store* store, Pool* pool) noexcept nogil:
     """Forget the first entry."""
     cdef Run* run = run_at(store, 0)
+    store.bytes -= data_bytes(&run.slots[run.first])
     free_data(pool, &run.slots[run.first])
     run.first += 1
     run.count -= 1
@@ -317,3 +333,4 @@ cdef void store_clear(Store* store, Pool* pool) noexcept nogil:
     free(store.runs)
     store.runs = NULL
     store.first = store.used = store.capacity = 0
+    store.bytes = 0

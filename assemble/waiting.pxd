@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from assemble.flows cimport Flow, FlowTable, Half, Stored
+from assemble.flows cimport Flow, FlowTable, Queue, Half, Stored
 from assemble.http1 cimport Http1Framer
 from assemble.store cimport store_first
 
@@ -20,6 +20,7 @@ cdef class Waiting:
     cdef int64_t idle_ns
     cdef uint64_t memory
     cdef void drop_first(self, Half* half) noexcept nogil
+    cdef void weigh(self, Half* half) noexcept nogil
     cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil
     cdef void clip(self, Half* half, Stored* entry) noexcept nogil
     cdef void settle(self, Flow* flow) noexcept nogil
@@ -29,6 +30,7 @@ cdef class Waiting:
     cdef void close_if_ended(self, Flow* flow, int side) noexcept nogil
     cdef bint standing(self, const Half* half) noexcept nogil
     cdef void mark_waiting(self, Flow* flow, int64_t now_ns) noexcept nogil
+    cdef void expire(self, const Queue* queue, int64_t now_ns) noexcept nogil
     cdef void wait_on(self, Flow* flow) noexcept nogil
     cdef void turn(self, int64_t number, int64_t now_ns) noexcept nogil
     cdef int64_t due_ns(self, Flow* flow, int side) noexcept nogil

@@ -11,8 +11,8 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AWAITING_PEER, AWAITING_SWITCH, CLOSED, OPEN, PARTIAL, ROLE_CLIENT, UNSEEN, WHEEL, WHEEL_SHIFT, Flow,
-    FlowTable, Half, Pending, Stored, awaits, widened,
+    AWAITING_PEER, AWAITING_SWITCH, CLOSED, CLOSING, OPEN, PARTIAL, QUEUES, ROLE_CLIENT, UNSEEN, WHEEL, WHEEL_SHIFT,
+    Flow, FlowTable, Half, Queue, Stored, awaits, flow_bytes, widened,
 )
 from assemble.http1 cimport Http1Framer
 from assemble.store cimport store_clear, store_drop_first, store_first
@@ -36,10 +36,13 @@ cdef class Waiting:
 
     cdef void drop_first(self, Half* half) noexcept nogil:
         """Forget the first stored entry, which is delivered."""
-        cdef uint64_t cost = store_first(&half.store).size + sizeof(Stored)
-        half.stored -= cost
-        count(self.tally, Tally.bytes_held, 0 - cost)
         store_drop_first(&half.store, &self.table.pool)
+        self.weigh(half)
+
+    cdef void weigh(self, Half* half) noexcept nogil:
+        """Count what a half's store takes of memory now."""
+        count(self.tally, Tally.bytes_held, half.store.bytes - half.stored)
+        half.stored = half.store.bytes
 
     cdef bint drain(self, Flow* flow, int side, bint causal) noexcept nogil:
         """Deliver one stored entry if it is due; True if anything moved.
@@ -73,8 +76,6 @@ cdef class Waiting:
         else:
             entry.at += used
             entry.size -= used
-            half.stored -= used
-            count(self.tally, Tally.bytes_held, 0 - <uint64_t>used)
             memmove(entry.data, entry.data + used, entry.size)
         return used > 0
 
@@ -82,8 +83,6 @@ cdef class Waiting:
         """Take off the first stored entry what lies behind the end of its half."""
         cdef uint32_t kept = <uint32_t>(half.end - entry.at) if half.end > entry.at else 0
         count(self.tally, Tally.skipped_after_close, entry.size - kept)
-        half.stored -= entry.size - kept
-        count(self.tally, Tally.bytes_held, 0 - <uint64_t>(entry.size - kept))
         entry.size = kept
         if kept == 0:
             self.drop_first(half)
@@ -173,7 +172,8 @@ cdef class Waiting:
 
     cdef void tick(self, int64_t now_ns) noexcept nogil:
         """End what has waited too long, by packet time."""
-        cdef Flow* flow
+        cdef const Queue* closing = &self.table.queues[<int>CLOSING]
+        cdef int queue
         cdef int64_t number = self.table.turned
         cdef int64_t last = now_ns >> WHEEL_SHIFT
         if last - number >= WHEEL:
@@ -183,16 +183,22 @@ cdef class Waiting:
         while number <= last:
             self.turn(number, now_ns)
             number += 1
-        while self.table.closing.head != NULL and self.table.closing.head.queued_ns + self.gap_ns < now_ns:
-            self.finish(self.table.closing.head)
-        while self.table.idle.head != NULL and self.table.idle.head.queued_ns + self.idle_ns < now_ns:
-            flow = self.table.idle.head
+        while closing.head != NULL and closing.head.queued_ns + self.gap_ns < now_ns:
+            self.finish(closing.head)
+        for queue in range(CLOSING):
+            self.expire(&self.table.queues[queue], now_ns)
+        self.keep_to_budget()
+
+    cdef void expire(self, const Queue* queue, int64_t now_ns) noexcept nogil:
+        """End the flows of a queue that nothing was heard of for too long."""
+        cdef Flow* flow
+        while queue.head != NULL and queue.head.queued_ns + self.idle_ns < now_ns:
+            flow = queue.head
             if flow.last_ns + self.idle_ns < now_ns:
                 count(self.tally, Tally.flows_idle, 1)
                 self.finish(flow)
             else:
                 self.table.requeue(flow)
-        self.keep_to_budget()
 
     cdef void turn(self, int64_t number, int64_t now_ns) noexcept nogil:
         """Look at the flows of one slot of the wheel; those whose time is not over are put back where they belong."""
@@ -312,8 +318,9 @@ cdef class Waiting:
                 count(self.tally, Tally.skipped_after_close, store_first(&half.store).size)
                 self.drop_first(half)
             store_clear(&half.store, &self.table.pool)
+            self.weigh(half)
             self.framer.let_go(half)
-        count(self.tally, Tally.bytes_held, 0 - (sizeof(Flow) + flow.pending_capacity * sizeof(Pending)))
+        count(self.tally, Tally.bytes_held, 0 - flow_bytes(flow))
         self.table.remove(flow)
         self.tally[<int>Tally.flows_now] = self.table.count
 
@@ -330,12 +337,16 @@ cdef class Waiting:
             self.evict()
 
     cdef void evict(self) noexcept nogil:
-        """End flows, least recently active first, until the memory held is within bounds."""
+        """End flows until the memory held is within bounds: those that have ended, then the least recently active.
+
+        They are looked for in the queue that is heaviest.  So what comes in masses makes room for itself: connections
+        that come to nothing, or few that hold much, do not displace those that carry messages, or hold little.
+        """
         cdef Flow* flow
         while self.tally[<int>Tally.bytes_held] > self.memory:
-            flow = self.table.closing.head
+            flow = self.table.queues[<int>CLOSING].head
             if flow == NULL:
-                flow = self.table.idle.head
+                flow = self.table.heaviest().head
                 if flow == NULL:
                     return
                 if flow.last_ns > flow.queued_ns:
@@ -346,7 +357,7 @@ cdef class Waiting:
 
     cdef void finish_all(self) noexcept nogil:
         """End every flow, those that ended by themselves first."""
-        while self.table.closing.head != NULL:
-            self.finish(self.table.closing.head)
-        while self.table.idle.head != NULL:
-            self.finish(self.table.idle.head)
+        cdef int number
+        for number in range(QUEUES - 1, -1, -1):
+            while self.table.queues[number].head != NULL:
+                self.finish(self.table.queues[number].head)

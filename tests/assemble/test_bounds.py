@@ -4,6 +4,7 @@ Every case feeds a flood with an ordinary connection in between, and holds three
 process's own growth are within the budget, the connection's messages are whole, the ledger says where the flood went.
 """
 
+import ctypes
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ import packets
 import pytest
 from engines import batch_record
 from packets_files import Frame
-from talks import CLIENT, SERVER, START_NS, Talk, renumbered
+from talks import CLIENT, SERVER, START_NS, Talk, assembled, renumbered
 
 from assemble import Message, MessageStream
 
@@ -56,6 +57,7 @@ def flooded(flood: Iterable[Frame], *, memory: int, over: int = MIB, every: int 
     stream = MessageStream(memory=memory)
     run = Run({})
     kept = Talk(cport=40001, client="198.51.100.1", sport=5999).open()
+    ctypes.CDLL(None).malloc_trim(0)  # what other tests have given back hides nothing
     before = resident()
     flood = iter(flood)
     while piece := list(itertools.islice(flood, batch)):
@@ -177,3 +179,81 @@ def test_ten_thousand_segments_out_of_order_are_bounded_and_come_out_whole_when_
     tight = flooded(frames, memory=8 * MIB, every=2000, batch=20)
     assert not any(m.complete for m in tight.messages if m.method == "PUT")
     assert tight.counters["holes"] > 0 or tight.counters["flows_evicted"] > 0
+
+
+BODY: Final = bytes(range(256)) * 20
+PUT: Final = b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+
+
+def interrupted(talk: Talk, flood: Iterable[Frame], **settings: int) -> list[Message]:
+    """Have a connection send a message, with a flood in the middle of it, and give what comes of the connection."""
+    talk.put(CLIENT, PUT + BODY[:1000])
+    before = [*talk.frames]
+    talk.frames.clear()
+    talk.say(CLIENT, BODY[1000:]).put(SERVER, OK)
+    got = assembled([*before, *flood, *talk.frames], **settings)
+    assert got.counters["flows_evicted"] > 0
+    return [m for m in got.messages if talk.client in (str(m.src), str(m.dst))]
+
+
+def known() -> Talk:
+    """Give a connection that has carried a request, which was acknowledged, and its response."""
+    return Talk(cport=5998, client="198.51.100.1").open().put(CLIENT, GET).put(SERVER, OK).put(CLIENT)
+
+
+@pytest.mark.parametrize("data", [b"", GET[:-2]], ids=["SYN only", "half a head"])
+def test_a_flood_of_connections_makes_room_for_itself(data):
+    """Who carries messages may be silent for longer than a flood takes to fill the memory several times."""
+    frame = packets.frame(packets.Tcp(seq=9, flags=packets.ACK if data else packets.SYN, data=data))[: 54 + len(data)]
+    flood = strangers(50_000, frame, 1000)
+    assert [m.complete for m in interrupted(known(), flood, memory=4 * MIB)] == [True] * 4
+
+
+def test_requests_that_nobody_acknowledges_make_room_for_themselves():
+    """Whoever forges addresses can send whole requests, but his server never takes any."""
+    frame = packets.frame(packets.Tcp(seq=9, flags=packets.SYN, data=GET))[: 54 + len(GET)]
+    flood = strangers(50_000, frame, 1000)
+    assert [m.complete for m in interrupted(known(), flood, memory=4 * MIB)] == [True] * 4
+
+
+def test_few_connections_that_hold_much_make_room_for_themselves():
+    """Nine bodies without end: neither who is known nor who is new has to go for them."""
+    flood = []
+    for number in range(9):
+        first = b"PUT / HTTP/1.1\r\nContent-Length: 10000000000\r\n\r\n"
+        talk = Talk(cport=7000 + number, client="10.0.0.1").open().put(CLIENT, first)
+        flood += talk.say(CLIENT, bytes(1_200_000), 60_000).frames
+    flood.sort(key=lambda frame: frame[0])
+    assert [m.complete for m in interrupted(known(), flood, memory=8 * MIB)] == [True] * 4
+    new = Talk(cport=5998, client="198.51.100.1").open()
+    assert [m.complete for m in interrupted(new, flood, memory=8 * MIB)] == [True] * 2
+
+
+def test_who_is_new_is_heard_out_when_those_that_are_known_fill_the_memory():
+    """More connections kept alive than there is memory for: the oldest of them have to go."""
+    flood = [frame for number in range(8000) for frame in renamed(known().frames, number)]
+    new = Talk(cport=5998, client="198.51.100.1").open()
+    assert [m.complete for m in interrupted(new, flood, memory=4 * MIB)] == [True] * 2
+
+
+def renamed(frames: list[Frame], number: int) -> list[Frame]:
+    """Give the frames of `known` another client."""
+    address = packets.ip(packets.Tcp(src=f"10.0.{number >> 8}.{number & 255}"))[12:16]
+    old = packets.ip(packets.Tcp(src="198.51.100.1"))[12:16]
+    return [(ts_ns, data[:26] + data[26:34].replace(old, address) + data[34:]) for ts_ns, data in frames]
+
+
+def test_what_single_early_bytes_take_is_counted():
+    """A byte takes a hundred times its size: the budget is one of memory, not of payload."""
+    like = packets.ethernet(packets.ip(packets.Tcp(data=b"x")), pad=False)
+    flood = (
+        (START_NS + at, renumbered(like, seq=1003 + 2 * (at * 7919 % 400_009), cport=2000 + at % 50))
+        for at in range(1_000_000)
+    )
+    opened = [
+        (START_NS, renumbered(packets.frame(packets.Tcp(flags=packets.SYN)), seq=1000, cport=2000 + at))
+        for at in range(50)
+    ]
+    run = flooded(itertools.chain(opened, flood), memory=32 * MIB, every=100_000)
+    assert run.counters["bytes_held_peak"] > 31 * MIB
+    assert run.growth < 32 * MIB + 16 * MIB
