@@ -40,6 +40,11 @@ class EventReader(threading.Thread):
                 if last:
                     return
                 continue
+            except MemoryError:  # nothing was taken: once more, as long as the child goes on
+                if last:
+                    return
+                self.ended.wait(NAP_S)
+                continue
             for item in items:
                 if item == END:
                     return

@@ -1,25 +1,37 @@
 """What this process was started with, put right where a careless parent would do harm: signals, standard streams.
 
-In: the process as it is.  Out: the same with descriptors 0 to 2 open and no signal held back.  Invariant: what
-is right is left alone; a SIGHUP that is ignored stays so (nohup(1)).
+In: the process as it is.  Out: the same with descriptors 0 to 2 open and no signal held back, or MemoryError.
+Invariant: what is right is left alone; a SIGHUP that is ignored stays so (nohup(1)).
 """
 
+import mmap
 import os
 import signal
 import sys
 from typing import Final
 
 NULL: Final = "/dev/null"
+ROOM_BYTES: Final = 48 << 20
+"""Of its own memory, which a command that does something needs: modules take most of it."""
 
 
 def put_right() -> None:
     """Call it before anything is opened, and before any thread or child is started."""
+    check_room()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # blocked ones would be so in children too: nothing would end them
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored: the kernel tells nobody how a child ended
     for fd in (0, 1, 2):
         _fill(fd)
     if sys.stderr is None:
         sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115  # to the end
+
+
+def check_room() -> None:
+    """Raise MemoryError where this process could not get far: what ends in the middle of an import says anything."""
+    try:
+        mmap.mmap(-1, ROOM_BYTES, mmap.MAP_PRIVATE).close()
+    except OSError as error:
+        raise MemoryError from error
 
 
 def _fill(fd: int) -> None:

@@ -6,13 +6,15 @@ In: a stage.  Out: a process that runs it, and what it has to say.  Invariant: a
 import contextlib
 import errno
 import logging
+import mmap
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Final
 
 from capture.privileges import confined
 from emit import care
@@ -21,6 +23,11 @@ from pipeline.events import EventReader
 from pipeline.restarts import Deaths, of_itself, reached
 from pipeline.watchdog import Pulse
 from pipeline.wiring import Stage
+
+STACK_BYTES: Final = 1 << 20
+"""Of a thread that hears a child; what is usual is eight times that, for each of many."""
+ROOM_BYTES: Final = 8 << 20
+"""What starting a child takes at most, in this process."""
 
 log = logging.getLogger("supervisor")
 
@@ -140,7 +147,11 @@ def _spawn(stage: Stage, hear: Callable[[str, dict[str, Any]], None]) -> tuple[B
 
 
 def _start_thread(reader: EventReader) -> None:
+    mmap.mmap(-1, ROOM_BYTES, mmap.MAP_PRIVATE).close()  # a thread that has no memory is waited for without an end
+    before = threading.stack_size(STACK_BYTES)
     try:
         reader.start()
     except RuntimeError as error:  # of threading, which does not say why
         raise OSError(errno.EAGAIN, str(error)) from error
+    finally:
+        threading.stack_size(before)

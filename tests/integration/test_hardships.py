@@ -185,6 +185,16 @@ def test_too_little_address_space_is_told_in_one_line(place):
     refused(place, 'ulimit -v 1000000; exec "$@"', "cannot map", "shared memory")
 
 
+@pytest.mark.parametrize("most", [8_000, 30_000, *range(52_000, 64_000, 2_000)])
+@pytest.mark.parametrize("workers", [1, 6])
+def test_barely_enough_memory_is_enough_or_too_little_but_nothing_between(place, most, workers):
+    """A thread that has none for its first step is waited for without an end, and SIGTERM only noted."""
+    done = ended(place, f'ulimit -d {most}; exec "$@"', *RUN, "--set", f"workers.count={workers}")
+    came, said = len(messages(place / "out.jsonl")), errors(done)
+    assert (done.returncode, came, said) == (0, 2 * COUNT, []) or (done.returncode, len(said)) == (1, 1), done.stderr
+    assert came or ("memory" in said[0] and "ulimit -" in said[0])
+
+
 def test_files_that_may_not_be_large_enough_are_told_in_one_line(place):
     """Shared memory is a file, too."""
     refused(place, 'ulimit -f 10; exec "$@"', "File too large", "ulimit -f")

@@ -46,6 +46,24 @@ def test_a_jammed_queue_is_given_up():
     reader.join()
 
 
+def test_a_reader_without_memory_goes_on_when_there_is_some():
+    """A traceback in the log, and a child that nobody hears any more, would be the end of it else."""
+    tries = [None, MemoryError]
+
+    class Short(EventQueue):
+        def get_many(self, **more: object) -> list[object]:
+            if tries and (fault := tries.pop()) is not None:
+                raise fault
+            return super().get_many(**more)
+
+    events, heard = Short(), []
+    reader = EventReader("child", events, lambda _name, event: heard.append(event))
+    reader.start()
+    events.tell("note")
+    reader.finish(killed=False)
+    assert (heard, tries) == ([{"event": "note"}], [])
+
+
 def test_events_become_log_lines(caplog):
     """Level and text as the child meant them; unknown kinds are shown rather than lost."""
     caplog.set_level(logging.INFO)

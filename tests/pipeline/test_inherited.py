@@ -52,3 +52,14 @@ def test_signals_come_and_streams_are_open(before, shell):
 def test_a_standard_output_that_was_not_there_cannot_be_written_to():
     """Else messages would vanish, or land in a file of ours."""
     assert shown("", ">&-")["written"] is False
+
+
+@pytest.mark.parametrize("most", ["-d 30000", "-v 40000"])
+def test_who_has_too_little_memory_is_told_before_anything_else(most):
+    """In the middle of an import it may be a SyntaxError, or a traceback of somebody else's module."""
+    program = "from pipeline.inherited import check_room\ntry: check_room()\nexcept MemoryError: print('too little')"
+    command = f'ulimit {most}; exec "$@"'
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "too little\n"

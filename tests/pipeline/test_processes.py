@@ -3,9 +3,11 @@
 import errno
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from capture.child import EventQueue
 from capture.counters import Counters
 from pipeline.events import EventReader
-from pipeline.processes import exit_code, note_death, start, start_again, why
+from pipeline.processes import ROOM_BYTES, exit_code, note_death, start, start_again, why
 from pipeline.wiring import Stage
 from tests.pipeline import children
 from tests.pipeline.children import FakeSpec
@@ -92,3 +94,23 @@ def test_without_a_process_the_thread_that_would_hear_it_ends(monkeypatch):
     with pytest.raises(OSError, match="unavailable"):
         start(stage_of(children.hang), lambda _name, _event: None, 0.0)
     assert threading.active_count() == before
+
+
+def test_without_room_for_a_thread_no_child_is_started():
+    """Python waits for a new thread to say that it runs, and one without memory never does (`Thread.start`)."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    threads = threading.active_count()
+    stage = stage_of(children.hang)
+    resource.setrlimit(resource.RLIMIT_DATA, (own_data() + ROOM_BYTES // 2, before[1]))
+    try:
+        with pytest.raises(OSError, match="allocate memory"):
+            start(stage, lambda _name, _event: None, 0.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert threading.active_count() == threads
+
+
+def own_data() -> int:
+    """What RLIMIT_DATA counts of this process, in bytes (proc(5))."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmData"))
