@@ -163,6 +163,7 @@ class SealingOutput(Output):
         self.commit()
         for chunk in chunks:
             self.kept.free(chunk.at, chunk.size)
+            chunk.at = 0  # it may go on from a disk; its room is another's from now on
 
     def frame(self, chunk: Chunk) -> bytes:
         """Return what is to be sent."""

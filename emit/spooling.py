@@ -92,9 +92,14 @@ class SpoolingOutput(SealingOutput):
 
     def behind(self, head: int, *, connected: bool) -> bool:
         """Whether the far side is to have what it takes from the disk from now on."""
-        if self.spool is None or self.spooling or self.window.room or not self.spoolable:
+        if self.spool is None or self.spooling or not self.spoolable or not self.full(head):
             return False
-        return not connected or self.now_s >= self.acked_s + QUIET_S or head - self.safe > self.capacity // 4
+        most = 3 * self.capacity // 4 if self.window.room else self.capacity // 4
+        return not connected or self.now_s >= self.acked_s + QUIET_S or head - self.safe > most
+
+    def full(self, head: int) -> bool:
+        """Whether what is not acknowledged is all that the window may hold, or so much that the ring soon is full."""
+        return not self.window.room or head - self.safe > self.capacity // 2
 
     # -- to the disk
 

@@ -92,7 +92,7 @@ class TcpOutput(SpoolingOutput):
         if self.failure is not None:
             return None
         times = [begun_s + self.gather_s for begun_s in self.begun_s.values() if self.room]
-        if self.spoolable and not self.spooling and not self.window.room:
+        if self.spoolable and not self.spooling and self.full(self.head):
             times.append(self.acked_s + QUIET_S)
         if self.spool is not None and self.final:
             times.append(self.acked_s + LAST_S)

@@ -1,8 +1,11 @@
 """A receiver that is away for long, and a disk for what it does not take: nothing is lost, nothing comes twice."""
 
 import errno
+import select
 import socket
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -83,6 +86,51 @@ def test_a_receiver_that_comes_late_gets_everything_from_the_disk(processes: Pro
     assert counts["drained"] == counts["spooled"]
     assert counts["delivered"] + counts["drained"] == receiver.counters["messages"] == 3000
     assert not list(tmp_path.rglob("*.chunks"))
+
+
+def test_a_window_larger_than_the_ring_is_no_reason_to_wait(processes: Processes, tmp_path: Path):
+    """Steps have a ring of their own, smaller than a window; it must not fill while there is a disk."""
+    ring = Ring.create(64 * 1024)
+    producer = Producer(ring)
+    worker = processes.worker(ring, spooled(tmp_path, free_port(), window_chunks=1000))
+    for message in conversation(3000):
+        wait_until(partial(producer.try_put, KIND_MESSAGE, records_of(message)[0]), "room in the ring")
+    producer.close()
+    assert worker.end() == 0
+    assert sums(worker)["spooled"] == 3000
+
+
+def test_room_that_was_given_back_is_not_given_back_again(tmp_path: Path):
+    """Chunks that went from memory to the disk, and from there to the receiver: else two later ones lie in one place."""
+    far = FarSide(["keep"] * 2)
+    try:
+        consumer, counters = Consumer(ring_of(conversation(200))), Counters(worker_counters(1))
+        spec = spooled(tmp_path, int(far.address.rpartition(":")[2]), retry_s=1e9, flush_s=0.001)
+        output = TcpOutput(spec, consumer, counters)
+        output.start(0.0)
+        poller = select.poll()
+
+        def turn(now_s: float) -> None:
+            for fd, events in output.descriptors().items():
+                poller.register(fd, events)
+                if poller.poll(1):
+                    output.on_ready(now_s)
+                poller.unregister(fd)
+            output.pump(consumer.head, now_s)
+
+        def step(now_s: float, condition: Callable[[], bool]) -> bool:
+            turn(now_s)
+            return condition()
+
+        wait_until(partial(step, 0.1, lambda: len(far.chunks) == 2), "two chunks that are kept")
+        wait_until(partial(step, 1.0, lambda: output.spooling), "chunks on the disk")
+        turn(100.0)  # no acknowledgement: the connection ends
+        wait_until(partial(step, 102.0, lambda: not output.working), "all of it delivered")
+        output.close()
+    finally:
+        far.close()
+    places = [at for each in output.kept.spare.values() for at, _warm in each]
+    assert len(set(places)) == len(places) > 0
 
 
 def test_killed_with_chunks_on_disk(processes: Processes, tmp_path: Path):
