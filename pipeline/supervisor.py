@@ -242,9 +242,20 @@ class Supervisor:
         succession = self.succession
         if succession is not None and child in [*succession.before, *(() if succession.asked else succession.after)]:
             return False  # its work is another's already, or still
-        if child.killed or not child.stage.again or (child.stage.source and self.stopping):
+        if (
+            child.killed
+            or not child.stage.again
+            or (child.stage.source and self.stopping and not self._owes(child, code))
+        ):
             return False
         return child.failure is None or code == BUG_EXIT_CODE  # else it would meet the same error again
+
+    def _owes(self, child: Child, code: int) -> bool:
+        """Whether a source that died while it was to stop is to come back once more: to put right what it had counted.
+
+        Not if it was ended by us before it had begun, nor if this was the one that had come back for that.
+        """
+        return not self.failed and code != -signal.SIGTERM and child.died_s is None
 
     def _await(self, child: Child, now_s: float) -> bool:
         """Have another process started for a child that has died; False if that leads nowhere."""
@@ -330,9 +341,11 @@ class Supervisor:
             self.asked_s = now_s
             for child in self.children:
                 if child.stage.source and child.due_s is not None:
-                    self._end(child)
+                    if self.failed:
+                        self._end(child)  # else it comes back for a moment, see `_owes`
                 elif child.stage.source and child.running:
-                    child.process.terminate()
+                    if child.died_s is None or self.failed:  # else it does not hear us yet, and would die of it
+                        child.process.terminate()
                 elif child.stage.kind == "worker":
                     child.stage.spec.stop.raise_()  # type: ignore[attr-defined]  # a WorkerSpec
 

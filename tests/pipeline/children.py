@@ -155,6 +155,27 @@ def write_until_told(spec: FakeSpec) -> None:
     run_child(body, spec.events, spec.parent)
 
 
+def die_when_told_once(spec: FakeSpec) -> None:
+    """Write one record, and be killed on SIGTERM between counting another and writing it; the second counts anew."""
+
+    def body() -> None:
+        assert spec.writes is not None
+        told = threading.Event()
+        producer = Producer(spec.writes)
+        if spec.attempt == 0:
+            producer.put(KIND, b"first")
+        spec.counters.set("seen", 1)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: told.set())
+        spec.events.beat()
+        told.wait()
+        if spec.attempt == 0:
+            spec.counters.add("seen")
+            os.kill(os.getpid(), signal.SIGKILL)
+        producer.close()
+
+    run_child(body, spec.events, spec.parent)
+
+
 def hang(spec: FakeSpec) -> None:
     """Do nothing, for ever, and ignore what one may ignore."""
     run_child(lambda: _tell_and_wait(spec), spec.events, spec.parent)

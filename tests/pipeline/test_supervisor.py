@@ -144,7 +144,21 @@ def test_a_child_that_dies_again_and_again_ends_the_run():
     assert outcome.exit_code == 7
 
 
-def test_a_stopped_run_does_not_wait_for_a_source_to_come_back():
+def test_a_source_that_is_killed_while_the_run_ends_comes_back_to_put_right_what_it_counted():
+    """What it had counted and not handed over would be in no place of the ledger."""
+    ring = Ring.create(RING_BYTES)
+    stages = [
+        stage("worker 0", children.read_all, reads=ring),
+        stage("capture", children.die_when_told_once, writes=ring, again=True),
+    ]
+    run = Wiring(stages, {}, ())
+    outcome = supervise(run, (signal.SIGTERM,))
+    assert (outcome.exit_code, outcome.errors, outcome.stopped_by) == (0, [], "SIGTERM")
+    assert run.restarts() == {"capture": 1}
+    assert seen(run) == {"worker 0": 1, "capture": 1}
+
+
+def test_a_stopped_run_does_not_wait_for_a_source_that_dies_again():
     """Ctrl-C while the capture is being started again: what is in the rings is delivered, and that is all."""
     ring = Ring.create(RING_BYTES)
     Producer(ring).put(children.KIND, b"was there")
@@ -154,14 +168,18 @@ def test_a_stopped_run_does_not_wait_for_a_source_to_come_back():
     ]
     run = Wiring(stages, {}, ())
     supervisor = Supervisor(run, lambda: None)
+    restarts = []
 
     def tick() -> None:
-        if any(child.due_s is not None for child in supervisor.children) and supervisor.outcome.stopped_by is None:
+        if supervisor.outcome.stopped_by is None and run.restarts():
             os.kill(os.getpid(), signal.SIGTERM)
+            restarts.append(run.restarts()["capture"])
 
     supervisor.tick = tick
     outcome = supervisor.run()
-    assert (outcome.exit_code, outcome.stopped_by) == (0, "SIGTERM")
+    assert (outcome.exit_code, outcome.stopped_by) == (1, "SIGTERM")
+    assert outcome.errors == ["capture was killed by SIGKILL"], "nobody has put right what it had counted"
+    assert run.restarts()["capture"] <= restarts[-1] + 1
     assert seen(run)["worker 0"] == 1
 
 
