@@ -77,8 +77,9 @@ def _possible() -> bool:
     return shutil.which("ip") is not None
 
 
+POSSIBLE: Final = _possible()
 needs_root: Final = pytest.mark.skipif(
-    not _possible(), reason="network namespaces need CAP_SYS_ADMIN, CAP_NET_ADMIN and the command ip"
+    not POSSIBLE, reason="network namespaces need CAP_SYS_ADMIN, CAP_NET_ADMIN and the command ip"
 )
 
 

@@ -18,11 +18,11 @@ LIMIT_S = 30.0
 START_NS = 1_700_000_000_000_000_000
 
 
-def exchange(number: int, port: int = 80) -> list[tuple[int, bytes]]:
-    """Make the frames of one connection: handshake, a request, its response, the end of both sides."""
+def exchange(number: int, port: int = 80, size: int = 0) -> list[tuple[int, bytes]]:
+    """Make the frames of one connection: handshake, a request, its response of at least that size, the end of both."""
     up = Tcp(src=f"192.0.2.{number % 250 + 1}", sport=1024 + number % 60000, dst="198.51.100.1", dport=port)
     request = f"GET /item/{number} HTTP/1.1\r\nHost: shop\r\n\r\n".encode()
-    body = f"item {number}".encode()
+    body = f"item {number}".encode().ljust(size)
     response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     q, r = 1001 + len(request), 5001 + len(response)
     segments = [
@@ -42,9 +42,9 @@ def change(segment: Tcp, **changes: object) -> Tcp:
     return segment.back().back(**changes)
 
 
-def exchanges(count: int, port: int = 80) -> list[tuple[int, bytes]]:
+def exchanges(count: int, port: int = 80, size: int = 0) -> list[tuple[int, bytes]]:
     """Make the frames of so many connections, one after the other."""
-    return [each for number in range(count) for each in exchange(number, port)]
+    return [each for number in range(count) for each in exchange(number, port, size)]
 
 
 def configuration(path: Path, source: str, *outputs: str) -> Path:

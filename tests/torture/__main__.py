@@ -16,6 +16,8 @@ def main() -> int:
     known = {name: module for name, module in sorted(modules.items()) if hasattr(module, "main")}
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="for each (default: 1)")
+    parser.add_argument("--hours", type=float, help="or so many hours")
+    parser.add_argument("--kills", type=int, help="of kills: so many, however long it takes")
     parser.add_argument("name", nargs="*", help=f"of {', '.join(known)}; default: all")
     chosen = parser.parse_args()
     for name in chosen.name or known:
@@ -23,7 +25,8 @@ def main() -> int:
             parser.error(f"{name}: there are {', '.join(known)}")
         began_s = time.monotonic()
         print(f"{name}: {(known[name].__doc__ or '').splitlines()[0]}")
-        for line in known[name].main(chosen.minutes):
+        more = {"kills": chosen.kills} if name == "kills" else {}
+        for line in known[name].main(60 * chosen.hours if chosen.hours else chosen.minutes, **more):
             print(f"  {time.monotonic() - began_s:6.0f} s  {line}", flush=True)
     return 0
 

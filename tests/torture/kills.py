@@ -1,129 +1,269 @@
-"""Kills at random, over the processes of two pipelines: what reached a ring arrives once, and the ledgers close.
+"""Kills at random, over all processes of two pipelines: what reached a ring arrives once, and the ledgers close.
 
-SIGKILL, or SIGSTOP and SIGCONT, to the assembler, the sender's and the far side's workers, and the receiver, while
-frames come without end; each time more has to arrive before the next.
+SIGKILL, or SIGSTOP and SIGCONT, to the capture, the assembler, the sender's and the far side's workers, and the
+receiver; each time something more has to arrive before the next.  The first pipeline reads capture files, where it is
+known which messages have to come out of the frames that were read, or watches an interface while a client and a server
+talk.  Without the right to make network namespaces there are only the files.
 """
 
-import contextlib
-import json
+import base64
 import os
 import random
 import re
 import signal
+import statistics
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
-from tests.integration.jobs import (
-    configuration,
-    messages,
-    reading,
-    start,
-    wait_until,
-)
-from tests.integration.test_mirror import Receiver, sending
-from tests.integration.test_run import feed
+from tests.integration.jobs import configuration, exchanges, messages, reading, wait_until
+from tests.integration.mirrors import PORT, fetch, serving
+from tests.namespace import POSSIBLE, pair
+from tests.packets_files import write_pcap
+from tests.torture.scenes import Pipeline, again_and_again, ended, size
 
-NEAR, FAR = ("assembler", "worker 0"), ("receiver", "worker 0")
+A_RUN: Final = 50
+"""Kills of one run."""
+EXCHANGES_S: Final = 500
+"""What the near side's output lets through: files are read for as long as kills come."""
+BODY_BYTES: Final = 2000
+"""Large enough that what lies in the rings at the end has passed within some seconds."""
+FRAMES: Final = 6  # of an exchange, of which the third has the request and the fourth the response
+MOST_BYTES: Final = 500_000
+"""That have to arrive before the next kill."""
+LONGEST_PAUSE_S: Final = 0.3
+SMALL_RINGS: Final = '\n[ring]\nframes = "1MiB"\nmessages = "1MiB"\nbatch_frames = 100\nbatch_bytes = "32KiB"\n'
+"""So that whoever reads files is still at it, wherever the others are."""
+
+VICTIMS: Final = (
+    ("near", "capture"), ("near", "assembler"), ("near", "worker 0"), ("far", "receiver"), ("far", "worker 0"),
+)  # fmt: skip
+LABELS: Final = {("near", "worker 0"): "sender's worker", ("far", "worker 0"): "receiver's worker"}
 
 
-def named(parent: int, name: str) -> int:
-    """The process of that name under a run.
+@dataclass
+class Toll:
+    """What was done to whom, and what came of it."""
 
-    Its children are asked for by one read: whoever feeds the run is a thread of ours, which lets us go on only now and
-    then, and between the many reads of all processes it went on for seconds.
+    messages: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    paused: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
+    back_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    lost: Counter[str] = field(default_factory=Counter)  # as the ledgers say
+
+    @property
+    def kills(self) -> int:
+        """How many signals there were."""
+        return self.killed.total() + self.paused.total()
+
+    def add(self, other: "Toll") -> None:
+        """Add what another run came to."""
+        self.messages += other.messages
+        self.restarts += other.restarts
+        self.killed.update(other.killed)
+        self.paused.update(other.paused)
+        self.lost.update(other.lost)
+        for name, seconds in other.back_s.items():
+            self.back_s[name] += seconds
+
+    def note(self, kind: str, near: Pipeline, far: Pipeline) -> None:
+        """Read what both pipelines have to say."""
+        for each in (near, far):
+            self.restarts += sum(each.ledger().get("restarts", {}).values())
+            for name, seconds in each.recoveries():
+                self.back_s[label(kind, each.name, name)].append(seconds)
+        counters = near.ledger()["counters"]
+        self.lost["frames_lost"] += counters["assemble"]["frames_lost"]
+        if kind == "live":
+            self.lost["frames_lost by captures"] += counters["capture"]["frames_lost"]
+            self.lost["blind_ms"] += counters["capture"]["blind_ms"]
+
+    def table(self) -> Iterator[str]:
+        """Yield a line for each kind of process: kills, pauses, and how long it took until its successor worked."""
+        yield f"{'process':24}{'killed':>8}{'paused':>8}{'back after min':>16}{'median':>8}{'max':>8}"
+        for name in sorted({*self.killed, *self.paused}):
+            known = self.back_s.get(name, [])
+            times = (min(known), statistics.median(known), max(known)) if known else ()
+            said = "".join(f"{each:{width}.2f} s" for each, width in zip(times, (14, 6, 6), strict=False))
+            yield f"{name:24}{self.killed[name]:8}{self.paused[name]:8}{said}"
+
+
+def label(kind: str, side: str, name: str) -> str:
+    """Say which process of a scene this is."""
+    return f"capture of {kind}" if name == "capture" else LABELS.get((side, name), name)
+
+
+def strike(dice: random.Random, kind: str, near: Pipeline, far: Pipeline, spare: str, toll: Toll) -> None:
+    """Kill a process, or stop it for a moment."""
+    side, name = dice.choice([each for each in VICTIMS if each[1] != spare])
+    pid, victim = (near if side == "near" else far).child(name), label(kind, side, name)
+    if dice.random() < 0.2:
+        os.kill(pid, signal.SIGSTOP)
+        threading.Event().wait(dice.random() * LONGEST_PAUSE_S)
+        os.kill(pid, signal.SIGCONT)
+        toll.paused[victim] += 1
+    else:
+        os.kill(pid, signal.SIGKILL)
+        toll.killed[victim] += 1
+
+
+def strikes(
+    count: int, dice: random.Random, kind: str, near: Pipeline, far: Pipeline, arrived: Path, spare: str = ""
+) -> Toll:
+    """Strike so often, now and then two at once, then see that all goes on."""
+    toll = Toll()
+
+    def more(at_least: int) -> None:
+        goal = size(arrived) + at_least
+        wait_until(lambda: size(arrived) > goal or near.job.poll() is not None, "more arrives")
+        assert near.job.poll() is None, near.text
+
+    while toll.kills < count:
+        more(dice.randrange(1, MOST_BYTES))
+        for _ in range(min(dice.choice((1, 1, 1, 2)), count - toll.kills)):
+            strike(dice, kind, near, far, spare, toll)
+    more(MOST_BYTES)
+    return toll
+
+
+def torture(directory: Path, kills: int, seed: int, source: Path | None = None) -> Toll:
+    """Have a capture file mirrored to another pipeline, kill so often, and hold what has arrived against the file.
+
+    Every other seed spares the assembler: then what comes out is exactly what is in the frames that were read.
     """
-    found: list[int] = []
-
-    def find() -> bool:
-        for pid in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                    found.append(pid)
-        return bool(found)
-
-    wait_until(find, f"{name} lives")
-    return found[-1]
-
-
-def size(path: Path) -> int:
-    """How much has arrived."""
-    return path.stat().st_size if path.exists() else 0
-
-
-@dataclass(frozen=True)
-class Killed:
-    """What became of a run."""
-
-    messages: int
-    kills: int
-    restarts: int
-    longest_s: float  # from a death to the next process's first sign of life
-
-
-def torture(directory: Path, kills: int, seed: int) -> Killed:
-    """Run two pipelines, kill so many processes, and hold what has arrived against both ledgers."""
     dice = random.Random(seed)
+    spare = "assembler" if seed % 2 else ""
+    source = source or make_source(directory / "source.pcap", kills)
     (directory / "far").mkdir()
-    far = Receiver(directory / "far")
-    read_fd, write_fd = os.pipe()
-    config = configuration(directory / "m.toml", reading("-"), sending(far.address))
-    job = start(directory, "run", "--config", config, "--ledger", "ledger.json", stdin=read_fd)
-    os.close(read_fd)
-    feeder = threading.Thread(target=feed, args=(write_fd,), daemon=True)
-    feeder.start()
-    said: list[bytes] = []
-    listening = threading.Thread(target=lambda: said.extend(job.stderr), daemon=True)
-    listening.start()
-    try:
-        for _kill in range(kills):
-            goal = size(far.path) + dice.randrange(1, 200_000)
-            wait_until(lambda goal=goal: size(far.path) > goal or job.poll() is not None, "more arrives")
-            assert job.poll() is None, said
-            parent, names = dice.choice([(job.pid, NEAR), (far.job.pid, FAR)])
-            pid = named(parent, dice.choice(names))
-            if dice.random() < 0.2:
-                os.kill(pid, signal.SIGSTOP)
-                os.kill(pid, signal.SIGCONT)
-            else:
-                os.kill(pid, signal.SIGKILL)
-        goal = size(far.path) + 200_000
-        wait_until(lambda: size(far.path) > goal, "more arrives")
-        job.send_signal(signal.SIGTERM)
-        code = job.wait(30)
-    finally:
-        if job.poll() is None:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
-        listening.join(5)
-        feeder.join(5)
-        job.stderr.close()
-        job.stdout.close()
-        far_code = far.stop() if far.job.poll() is None else far.job.returncode
-    text = b"".join(said).decode()
-    assert (code, far_code) == (0, 0), text + "".join(far.said)
-    near_ledger = json.loads((directory / "ledger.json").read_text())
-    far_ledger = json.loads((directory / "far" / "receiver.json").read_text())
-    assert (near_ledger["closed"], far_ledger["closed"]) == (True, True), text + "".join(far.said)
-    found = Counter((each["id"], each["kind"], each["payload"]) for each in messages(far.path))  # ports come again
+    far = Pipeline("far", directory / "far", ("receive", "--listen", "127.0.0.1:0", "--to", "received.jsonl"))
+    with ended(far):
+        output = f'type = "tcp"\naddress = "{far.address()}"\nlimit = {EXCHANGES_S}\n{SMALL_RINGS}'
+        config = configuration(directory / "m.toml", reading(source), output)
+        near = Pipeline("near", directory, ("run", "--config", config))
+        arrived = directory / "far" / "received.jsonl"
+        with ended(near):
+            toll = strikes(kills, dice, "files", near, far, arrived, spare)
+            assert (near.stop(), far.stop()) == (0, 0), near.text + far.text
+    found = Counter(number_of(each) for each in messages(arrived))
+    check(found, near, far)
+    counters = near.ledger()["counters"]
+    missing = in_frames(counters["capture"]["frames_captured"]) - set(found)
+    assert set(found) <= in_frames(counters["capture"]["frames_captured"])
+    lost_frames, lost_bytes = (counters["assemble"][each] for each in ("frames_lost", "skipped_lost"))
+    assert sum(sizes(missing)[lost_frames:]) <= lost_bytes, (missing, lost_frames, lost_bytes, near.text)
+    assert not (spare and missing)
+    toll.messages = len(found)
+    toll.note("files", near, far)
+    return toll
+
+
+def make_source(path: Path, kills: int) -> Path:
+    """Write a capture that lasts for so many kills, a second for each of them, and some to spare."""
+    return write_pcap(path, exchanges(EXCHANGES_S * (10 + kills), size=BODY_BYTES))
+
+
+def number_of(message: dict[str, Any]) -> tuple[str, int]:
+    """Return which message of which exchange this is."""
+    found = re.search(rb"item[/ ](\d+)", base64.b64decode(message["payload"]))
+    assert found, message
+    return message["kind"], int(found[1])
+
+
+def in_frames(count: int) -> set[tuple[str, int]]:
+    """Return what is in the first frames of the capture."""
+    places = (("request", 2), ("response", 3))
+    return {(kind, number) for kind, at in places for number in range((count - at - 1) // FRAMES + 1)}
+
+
+def sizes(missing: set[tuple[str, int]]) -> list[int]:
+    """Return how many bytes such messages had, the longest first: each was in one frame."""
+    requests = (
+        len(f"GET /item/{number} HTTP/1.1\r\nHost: shop\r\n\r\n") for kind, number in missing if kind == "request"
+    )
+    responses = (
+        BODY_BYTES + len("HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n") for kind, _ in missing if kind == "response"
+    )
+    return sorted([*requests, *responses], reverse=True)
+
+
+def check(found: Counter[Any], near: Pipeline, far: Pipeline) -> None:
+    """Hold what came out against both ledgers."""
+    ours, its = near.ledger(), far.ledger()
+    assert (ours["closed"], its["closed"]) == (True, True), near.text + far.text
     assert max(found.values()) == 1, found.most_common(3)
-    counts = near_ledger["counters"]
-    assert len(found) == counts["assemble"]["messages"] == counts["workers"][0]["output0_delivered"]
-    restarts = sum(sum(ledger.get("restarts", {}).values()) for ledger in (near_ledger, far_ledger))
-    back = [float(each) for each in re.findall(r"works again, ([0-9.]+) s after", text + "".join(far.said))]
-    return Killed(len(found), kills, restarts, max(back, default=0.0))
+    assert len(found) == ours["counters"]["assemble"]["messages"] == ours["counters"]["workers"][0]["output0_delivered"]
+    assert len(found) == its["counters"]["receiver"]["messages"]
 
 
-def main(minutes: float) -> Iterator[str]:
-    """Kill for so long, in runs of a hundred; yields what each has shown."""
-    end_s, seed = time.monotonic() + 60 * minutes, int(time.time())
-    while time.monotonic() < end_s:
-        with tempfile.TemporaryDirectory() as directory:
-            result = torture(Path(directory), 100, seed)
-        what = f"{result.kills} kills, {result.restarts} restarts, {result.messages:,} messages once each"
-        yield f"seed {seed}: {what}, back within {result.longest_s:.2f} s"
-        seed += 1
+def torture_live(directory: Path, kills: int, seed: int) -> Toll:
+    """Have an interface watched while somebody talks, kill so often, and hold what arrived against what was said."""
+    dice, asked = random.Random(seed), []
+    pause = threading.Event()
+    (directory / "far").mkdir()
+    with ExitStack() as stack:
+        client, server = stack.enter_context(pair("10.9.0.1/24", "10.9.0.2/24"))
+        stack.enter_context(serving(server))
+
+        def talk(count: int = 20) -> None:
+            targets = [f"/item/{len(asked) + at}" for at in range(count)]
+            asked.extend(targets)
+            fetch(client, server.address, targets)
+            pause.wait(0.02)
+
+        listen = ("receive", "--listen", "127.0.0.1:0", "--to", "received.jsonl")
+        far = server.call(lambda: Pipeline("far", directory / "far", listen))
+        stack.enter_context(ended(far))
+        source = f'type = "live"\ninterfaces = ["{server.device}"]\nports = [{PORT}]'
+        output = f'type = "tcp"\naddress = "{far.address()}"\npolicy = "block"'
+        config = configuration(directory / "m.toml", source, output)
+        near = server.call(lambda: Pipeline("near", directory, ("run", "--config", config, "-v")))
+        stack.enter_context(ended(near))
+        near.wait_for("ready: every source")
+        arrived = directory / "far" / "received.jsonl"
+        with again_and_again(talk):
+            toll = strikes(kills, dice, "live", near, far, arrived)
+        wait_until(near.all_back, "everybody works again")
+        last = len(asked)
+        talk()
+        wait_until(lambda: asked[-1] in arrived.read_text() or near.job.poll() is not None, "the last message")
+        assert (near.stop(), far.stop()) == (0, 0), near.text + far.text
+    found = messages(arrived)
+    check(Counter((each["id"], each["kind"]) for each in found), near, far)
+    requests = Counter(each["target"] for each in found if each["kind"] == "request")
+    assert max(requests.values()) == 1, requests.most_common(3)
+    assert set(asked[last:]) <= set(requests) <= set(asked)
+    assert len(requests) == len(asked) or near.ledger()["loss"], "what is missing is said"
+    toll.messages = len(found)
+    toll.note("live", near, far)
+    assert bool(toll.killed["capture of live"]) == bool(toll.lost["blind_ms"])
+    return toll
+
+
+def main(minutes: float, kills: int | None = None) -> Iterator[str]:
+    """Kill for so long, or so often, in runs of fifty; yields what each has shown, and a table of all."""
+    end_s, seed, total = time.monotonic() + 60 * minutes, int(time.time()), Toll()
+    tried = 0
+    with tempfile.TemporaryDirectory() as shared:
+        source = make_source(Path(shared) / "source.pcap", A_RUN)
+        while tried < kills if kills is not None else time.monotonic() < end_s:
+            count = A_RUN if kills is None else min(A_RUN, kills - tried)
+            live = POSSIBLE and seed % 3 == 0
+            with tempfile.TemporaryDirectory() as directory:
+                path = Path(directory)
+                result = torture_live(path, count, seed) if live else torture(path, count, seed, source)
+            what = f"{result.kills} kills, {result.restarts} restarts, {result.messages:,} messages once each"
+            lost = ", ".join(f"{name} {count:,}" for name, count in result.lost.items() if count) or "nothing lost"
+            yield f"seed {seed}, {'live' if live else 'files'}: {what}; {lost}"
+            total.add(result)
+            tried += result.kills
+            seed += 1
+    yield from total.table()
+    lost = ", ".join(f"{name} {count:,}" for name, count in total.lost.items())
+    yield f"{total.kills:,} kills in all, {total.messages:,} messages once each; {lost}"
