@@ -16,19 +16,19 @@ def check(toll: Toll) -> None:
     assert max(map(max, toll.back_s.values())) < SOON_S
 
 
-@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize("seed", [8, 13])
 def test_killed_at_random_everything_that_reached_a_ring_arrives_once(tmp_path, seed):
     """Nothing twice, both ledgers close, and what is missing is what the assembler had when it was killed."""
     toll = torture(tmp_path, 8, seed)
     assert toll.killed["capture of files"]
-    assert bool(toll.killed["assembler"]) == (seed == 4)
+    assert bool(toll.killed["assembler"]) == (seed == 8)
     check(toll)
 
 
 @needs_root
 def test_killed_at_random_a_live_mirror_goes_on_and_says_what_it_missed(tmp_path):
     """The capture too: time in which nobody looked is counted, and what is said afterwards arrives."""
-    toll = torture_live(tmp_path, 8, 2)
+    toll = torture_live(tmp_path, 8, 13)
     assert toll.killed["capture of live"]
     assert toll.lost["blind_ms"] > 0
     check(toll)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -104,14 +104,16 @@ def strike(dice: random.Random, kind: str, near: Pipeline, far: Pipeline, spare:
     """Kill a process, or stop it for a moment."""
     side, name = dice.choice([each for each in VICTIMS if each[1] != spare])
     pid, victim = (near if side == "near" else far).child(name), label(kind, side, name)
-    if dice.random() < 0.2:
-        os.kill(pid, signal.SIGSTOP)
-        threading.Event().wait(dice.random() * LONGEST_PAUSE_S)
-        os.kill(pid, signal.SIGCONT)
-        toll.paused[victim] += 1
-    else:
-        os.kill(pid, signal.SIGKILL)
-        toll.killed[victim] += 1
+    pause_s = dice.random() * LONGEST_PAUSE_S if dice.random() < 0.2 else None
+    with suppress(ProcessLookupError):  # of two at once it may be the one that was about to go
+        if pause_s is None:
+            os.kill(pid, signal.SIGKILL)
+            toll.killed[victim] += 1
+        else:
+            os.kill(pid, signal.SIGSTOP)
+            toll.paused[victim] += 1
+            threading.Event().wait(pause_s)
+            os.kill(pid, signal.SIGCONT)
 
 
 def strikes(
