@@ -277,7 +277,9 @@ class Receiver:
         except OSError:
             connection.ended = connection.gone = True
         if len(connection.outgoing) > MOST_OUTGOING_BYTES:
-            connection.ended = connection.gone = True
+            log.warning("%s: acknowledgements are asked for and not read; the connection is closed", connection.peer)
+            self.counters.add("connections_failed")
+            connection.cut_off()
         if connection.gone:
             connection.outgoing.clear()
             self.work[connection] = None

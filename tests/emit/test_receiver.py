@@ -69,6 +69,19 @@ def test_garbage_ends_its_own_connection_only(processes: Processes):
     assert receiver.stop() == 0
 
 
+def test_who_does_not_read_its_answers_is_closed(processes: Processes):
+    """They would be kept for it without end."""
+    ring = Ring.create(1 << 20)
+    receiver, port = processes.receiver(ring)
+    wire = b"".join(packed_forward(b"", f"{number:0200d}") for number in range(2000))
+    with connect(port) as peer, contextlib.suppress(ConnectionError):
+        for _turn in range(1000):
+            peer.sendall(wire)
+    wait_until(lambda: any("not read" in event["text"] for event in receiver.events("log")), "the log line", 5)
+    assert receiver.counters["connections_failed"] == 1
+    assert receiver.stop() == 0
+
+
 def test_a_client_that_sends_and_leaves_is_heard_to_the_end(processes: Processes):
     """fluent-logger asks for no answer and closes: what it has sent counts all the same."""
     ring = Ring.create(64 * 1024)

@@ -89,7 +89,7 @@ def tiny_frames(client: Client) -> None:
 
 def tiny_chunks(client: Client) -> None:
     """Tiny frames that want an answer, which is never read."""
-    wire = b"".join(packed_forward(b"", f"{number:0100d}") for number in range(2000))
+    wire = b"".join(packed_forward(b"", f"{number:0600d}") for number in range(2000))
     for peer in client.rounds():
         while client.on and client.pour(peer, wire):
             pass

@@ -36,8 +36,8 @@ MOST_RSS_BYTES: Final = 700 << 20
 """Of the receiver: what frames under way may hold, one frame inflated beside it, and twice that for copies."""
 MOST_LATENCY_S: Final = 10.0
 LEAST_CHUNKS: Final = 3
-QUIET: Final = {"nobody", "tiny_frames", "tiny_chunks", "heartbeats", "legal_bombs", "leaping_numbers"}
-"""Floods of what is allowed, at least for a second or two: nobody need be closed for them."""
+QUIET: Final = {"nobody", "tiny_frames", "heartbeats", "legal_bombs", "leaping_numbers"}
+"""Floods of what is allowed: nobody is closed for them."""
 
 
 @dataclass
