@@ -28,6 +28,7 @@ cdef struct Fragment:          # one IP fragment; `data` is borrowed from the fr
 
 cdef enum State:
     JOINING                    # pieces are missing
+    WIDE                       # ... of one that takes much memory
     LENT                       # whole: its bytes are borrowed until the next frame
     JOINED                     # whole a moment ago: kept to know a repetition by
 
@@ -63,7 +64,8 @@ cdef class Fragments:
     cdef int64_t now_ns
     cdef Datagram** buckets    # owned
     cdef Secret secret         # key of the hash that chooses one
-    cdef Row[3] rows           # by State
+    cdef Row[4] rows           # by State
+    cdef uint64_t wide         # of the bytes, those of WIDE datagrams
     cdef bint take(self, const Fragment* piece, Cursor* whole, uint8_t* protocol, size_t* cut) noexcept nogil
     cdef void begin_frame(self) noexcept nogil
     cdef void tick(self, int64_t now_ns) noexcept nogil
@@ -73,6 +75,7 @@ cdef class Fragments:
     cdef Datagram* find(self, const Fragment* piece) noexcept nogil
     cdef Datagram* add(self, const Fragment* piece) noexcept nogil
     cdef bint room(self, uint64_t more, const Datagram* keep) noexcept nogil
+    cdef Datagram* next_to_go(self, const Datagram* keep) noexcept nogil
     cdef bint reach_to(self, Datagram* datagram, uint32_t end) noexcept nogil
     cdef void repeat(self, Datagram* datagram, const Fragment* piece, uint32_t end) noexcept nogil
     cdef void enter(self, Datagram* datagram, State state) noexcept nogil

@@ -32,6 +32,7 @@ cdef enum:
     BUCKETS = 8192              # a power of two
     DATAGRAMS_MOST = 4096
     BYTES_FIRST = 2048          # a piece of Ethernet size
+    WIDE_LEAST = 16384          # what networks cut is smaller; a single piece can make 65,536 bytes of room be needed
     NAMING = 8                  # bytes at the begin of a datagram that tell it from the others of its connection
     REPEAT_NS = 100_000_000     # a second capture of the same packet comes within this
 
@@ -109,6 +110,11 @@ cdef void bare(Datagram* datagram) noexcept nogil:
     datagram.known = MOST_BYTES + 1
 
 
+cdef inline Datagram* older_but(const Row* row, const Datagram* keep) noexcept nogil:
+    """Return the oldest datagram of a row that is not `keep`; NULL if there is none."""
+    return row.head if row.head == NULL or row.head != keep else row.head.behind
+
+
 cdef class Fragments:
     """The datagrams of which pieces are missing, and those that were whole a moment ago."""
 
@@ -122,7 +128,7 @@ cdef class Fragments:
 
     def __dealloc__(self):
         cdef int state
-        for state in range(3):
+        for state in range(4):
             while self.rows[state].head != NULL:
                 self.rows[state].head.frames = 0     # nobody reads the counters any more
                 self.give_up(self.rows[state].head)
@@ -172,8 +178,8 @@ cdef class Fragments:
             if agrees(datagram, piece, end):
                 self.repeat(datagram, piece, end)
                 return False
-            self.enter(datagram, JOINING)
-        if datagram != NULL and datagram.state == JOINING and names_another(datagram, piece):
+            self.enter(datagram, WIDE if datagram.capacity >= WIDE_LEAST else JOINING)
+        if datagram != NULL and datagram.state <= WIDE and names_another(datagram, piece):
             self.give_up(datagram)
             datagram = NULL
         if datagram == NULL:
@@ -228,22 +234,29 @@ cdef class Fragments:
         return datagram
 
     cdef bint room(self, uint64_t more, const Datagram* keep) noexcept nogil:
-        """Make room: what is whole already goes first, then the oldest, but not `keep`; False if that is not enough."""
-        cdef Datagram* oldest
+        """Make room for so many bytes, and, without `keep`, for one more; False if all but `keep` are not enough."""
+        cdef Datagram* datagram
         while self.bytes + more > self.memory or keep == NULL and self.count >= DATAGRAMS_MOST:
-            oldest = self.rows[<int>JOINED].head
-            if oldest == NULL:
-                oldest = self.rows[<int>JOINING].head
-                if oldest == keep and oldest != NULL:
-                    oldest = oldest.behind
-            if oldest == NULL:
+            datagram = self.next_to_go(keep)
+            if datagram == NULL:
                 return False
-            self.give_up(oldest)
+            self.give_up(datagram)
         return True
+
+    cdef Datagram* next_to_go(self, const Datagram* keep) noexcept nogil:
+        """Return what is whole already, or else the oldest: a wide one while these take half of the memory."""
+        cdef int state = WIDE if self.wide > self.memory // 2 else JOINING
+        cdef Datagram* oldest = self.rows[<int>JOINED].head
+        if oldest == NULL:
+            oldest = older_but(&self.rows[state], keep)
+        if oldest == NULL:
+            oldest = older_but(&self.rows[<int>JOINING + <int>WIDE - state], keep)
+        return oldest
 
     cdef bint reach_to(self, Datagram* datagram, uint32_t end) noexcept nogil:
         """Have place for a datagram's bytes up to `end`."""
         cdef uint32_t capacity = datagram.capacity if datagram.capacity else BYTES_FIRST
+        cdef int64_t since_ns
         cdef uint8_t* data
         while capacity < end:
             capacity *= 2
@@ -255,8 +268,14 @@ cdef class Fragments:
         if data == NULL:
             return False
         self.bytes += capacity - datagram.capacity
+        if datagram.state == WIDE:
+            self.wide += capacity - datagram.capacity
         datagram.data = data
         datagram.capacity = capacity
+        if datagram.state == JOINING and capacity >= WIDE_LEAST:
+            since_ns = datagram.since_ns
+            self.enter(datagram, WIDE)
+            datagram.since_ns = since_ns
         return True
 
     cdef void repeat(self, Datagram* datagram, const Fragment* piece, uint32_t end) noexcept nogil:
@@ -273,19 +292,20 @@ cdef class Fragments:
 
     cdef void tick(self, int64_t now_ns) noexcept nogil:
         """Give up what has been held for too long, by packet time."""
+        cdef int state
         if now_ns > self.now_ns:
             self.now_ns = now_ns
         while self.rows[<int>JOINED].head != NULL and (
                 self.now_ns - self.rows[<int>JOINED].head.since_ns > REPEAT_NS):
             self.give_up(self.rows[<int>JOINED].head)
-        while self.rows[<int>JOINING].head != NULL and (
-                self.now_ns - self.rows[<int>JOINING].head.since_ns > self.timeout_ns):
-            self.give_up(self.rows[<int>JOINING].head)
+        for state in range(JOINING, WIDE + 1):
+            while self.rows[state].head != NULL and self.now_ns - self.rows[state].head.since_ns > self.timeout_ns:
+                self.give_up(self.rows[state].head)
 
     cdef void finish(self) noexcept nogil:
         """Give up everything: nothing more will come."""
         cdef int state
-        for state in range(3):
+        for state in range(4):
             while self.rows[state].head != NULL:
                 self.give_up(self.rows[state].head)
 
@@ -297,6 +317,8 @@ cdef class Fragments:
     cdef void link(self, Datagram* datagram, State state) noexcept nogil:
         """Put a datagram at the end of a state's list."""
         cdef Row* row = &self.rows[<int>state]
+        if state == WIDE:
+            self.wide += datagram.capacity
         datagram.state = state
         datagram.since_ns = self.now_ns
         datagram.before = row.tail
@@ -310,6 +332,8 @@ cdef class Fragments:
     cdef void unlink(self, Datagram* datagram) noexcept nogil:
         """Take a datagram off the list it is on."""
         cdef Row* row = &self.rows[datagram.state]
+        if datagram.state == WIDE:
+            self.wide -= datagram.capacity
         if datagram.before != NULL:
             datagram.before.behind = datagram.behind
         else:

@@ -243,3 +243,10 @@ def test_a_fragment_costs_what_its_bytes_cost_wherever_it_belongs():
     data = random.Random(4).randbytes(65528)
     pieces = [piece(n * 8, data[n * 8 :][:8], n < 8190, ident=i) for i in range(20) for n in order]
     assert wholes(pieces) == [data] * 20
+
+
+def test_pieces_that_need_much_room_make_it_for_themselves():
+    """Eight bytes at the end of a large datagram take 64 KiB: a few of them would displace all that is under way."""
+    first, last = pieces_of(DATA, 56)
+    flood = [piece(TOP - 64, b"12345678", ident=100 + at) for at in range(1000)]
+    assert wholes([first, *flood, last], memory=1 << 20) == [DATA]
