@@ -1,7 +1,7 @@
 """Honest connections for a tap that is under attack: what they say is known, and all of it has to come out.
 
-In: nothing.  Out: frames in order of time, and what is said in them.  They pause for longer than a flood leaves the
-least recently active connection in peace, and begin, go on and end all the time.
+In: nothing.  Out: frames in order of time, and what is said in them.  They begin, go on and end all the time, and once
+something was said and heard they pause for longer than a flood takes to fill the memory.
 """
 
 from collections import defaultdict
@@ -119,6 +119,8 @@ def long_ones(honest: Honest) -> None:
     dice = Random(7)
     for number in range(4):  # long messages, in segments that come one by one
         talk = honest.open(number)
+        honest.say(talk, CLIENT, get("form"))
+        honest.say(talk, SERVER, OK)
         honest.say(talk, CLIENT, put(60_000), 0.05)
         honest.say(talk, SERVER, chunked(50), 0.05)
         honest.end(talk, tagged if number % 2 else in_fragments)
