@@ -5,7 +5,7 @@ import pytest
 from tests.torture.floods import MIB, SLOWEST, pace, survive
 from tests.torture.hostile_frames import ATTACKS
 
-FRAMES = 50_000
+FRAMES = 30_000
 MEMORY = 6 * MIB
 
 
