@@ -101,7 +101,7 @@ def test_a_window_larger_than_the_ring_is_no_reason_to_wait(processes: Processes
 
 
 def test_room_that_was_given_back_is_not_given_back_again(tmp_path: Path):
-    """Chunks that went from memory to the disk, and from there to the receiver: else two later ones share a place."""
+    """Chunks that went to the disk, and from there to the receiver: else two later ones share a place."""
     far = FarSide(["keep"] * 2)
     try:
         consumer, counters = Consumer(ring_of(conversation(200))), Counters(worker_counters(1))
