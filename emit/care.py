@@ -67,11 +67,12 @@ class Steps:
         self.start = self.end = consumer.tail
         self.whole = True  # the step ends where a message does
         self.messages = 1
+        self.trying = False  # the latest step is not known to be safe
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to be careful with."""
-        return self.end < self.care.until
+        """Whether there is anything to be careful with; what lies behind the last step waits for that, too."""
+        return self.trying or self.end < self.care.until
 
     def head(self, head: int, safe: int, cursor: int) -> int:
         """Return up to where the outputs may go, the slowest of which is at `safe` and has taken up to `cursor`."""
@@ -79,7 +80,8 @@ class Steps:
             self.messages = 1 if self.care.single else min(2 * self.messages, MOST_MESSAGES)
             self.start = self.end
             self.end, self.whole = self._next(head)
-        if not self.active and safe >= self.end:
+        self.trying = self.end < self.care.until or safe < self.end
+        if not self.trying:
             self.rest()
             return head
         self.note()

@@ -12,6 +12,7 @@ from assemble.message import Message
 from capture.counters import Counters
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
+from emit.care import Care
 from emit.records import OUTCOMES, HttpSpec, OutputSpec, worker_counters
 from emit.summary import Summary
 from tests.emit.builders import as_line, conversation, part_bytes_of, read_lines, records_of, request, response, ring_of
@@ -251,3 +252,17 @@ def test_a_limit_is_obeyed_while_traffic_comes(processes: Processes):
     producer.close()
     assert worker.end() == 0
     assert worker.counters["output0_delivered"] == 400
+
+
+@pytest.mark.parametrize("careful", [1, 2, 3, 7, 10])
+def test_a_careful_worker_leaves_nothing_in_a_ring_that_is_closed(processes: Processes, careful: int):
+    """It is careful up to where its predecessor was; what lies behind that is not to be forgotten."""
+    ring = ring_of(conversation(10))
+    consumer, until = Consumer(ring), 0
+    for _ in range(careful):
+        record = consumer.read(until)
+        assert record is not None
+        until = record[2]
+    worker = processes.worker(ring, OutputSpec("null", 0), care=Care(until=until))
+    assert worker.end() == 0
+    assert worker.counters["messages_taken"] == worker.counters["output0_delivered"] == 10
