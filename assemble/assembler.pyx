@@ -273,6 +273,6 @@ cdef class Assembler:
         self.check()
 
     def check(self):
-        """Raise MirrorError if a message could not be kept for want of memory."""
+        """Raise MemoryError if a message could not be kept for want of memory."""
         if self.framer.out_of_memory or self.reassembler.out_of_memory:
-            raise MirrorError("assembler: out of memory; lower `assemble.memory` or give the machine more")
+            raise MemoryError("assembler: lower `assemble.memory`, or allow it more")

@@ -21,6 +21,7 @@ import msgpack
 
 from capture.counters import Counters
 from capture.errors import MirrorError
+from capture.limits import allowed
 from capture.memory import make_memory
 
 QUEUE_BYTES: Final = 256 * 1024
@@ -132,13 +133,21 @@ def run_child(body: Callable[[], None], events: EventQueue, parent: int, level: 
     root.setLevel(level)
     try:
         body()
+        return
     except MirrorError as error:
         events.tell("failed", text=str(error), exit_code=error.exit_code)
         sys.exit(error.exit_code)
     except MemoryError:
-        events.tell("failed", text=f"{multiprocessing.current_process().name} ran out of memory", exit_code=1)
-        sys.exit(BUG_EXIT_CODE)
+        pass  # told once nothing of what led here holds any memory
     except BaseException as error:
         logging.getLogger(__name__).exception("unexpected %s", type(error).__name__)
         events.tell("failed", text=f"internal error: {type(error).__name__}: {error}", exit_code=1)
         sys.exit(BUG_EXIT_CODE)
+    events.tell("failed", text=_out_of_memory(), exit_code=1)
+    sys.exit(BUG_EXIT_CODE)
+
+
+def _out_of_memory() -> str:
+    most = allowed()
+    limit = "" if most is None else f": it may have {most >> 20} MiB of its own (docs/reliability.md)"
+    return f"{multiprocessing.current_process().name} ran out of memory{limit}"

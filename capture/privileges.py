@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capture.errors import ConfigError, MirrorError
+from capture.limits import bound
 
 CAPABILITIES_V3: Final = 0x20080522
 PR_CAPBSET_DROP: Final = 24
@@ -49,10 +50,11 @@ class Account:
 
 @dataclass(frozen=True)
 class Rights:
-    """What a process is left with: these capabilities, if it has them, as this user."""
+    """What a process is left with: these capabilities, if it has them, as this user, and so much memory of its own."""
 
     keep: frozenset[Capability] = frozenset()
     user: Account | None = None
+    data_bytes: int | None = None
 
 
 class _Header(ctypes.Structure):
@@ -130,6 +132,7 @@ def limit(rights: Rights) -> None:
 
 def confined(rights: Rights, target: Callable[[Any], None], spec: object) -> None:
     """Run a child's work with these rights: what the supervisor starts a process with."""
+    bound(rights.data_bytes)
     limit(rights)
     target(spec)
 

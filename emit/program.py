@@ -18,6 +18,8 @@ import termios
 from collections.abc import Sequence
 from typing import Final
 
+from capture.limits import unbound
+
 READ_BYTES: Final = 256 * 1024
 """Most that is read in one go."""
 SAID_CHARACTERS: Final = 300
@@ -210,7 +212,8 @@ def ending(status: int) -> str:
 
 
 def _settle_in() -> None:
-    """Run in the new process: signals that a worker ignores are not ignored there, and it ends with its worker."""
+    """Run in the new process: what holds for a worker alone does not there, and it ends with its worker."""
+    unbound()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

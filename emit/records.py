@@ -80,6 +80,9 @@ WHOLE_SAMPLE: Final = 100.0
 MOST_SESSIONS: Final = 4096
 """Senders that a receiver remembers for dropping repetitions."""
 
+MOST_JOINED: Final = 128 * 1024 * 1024
+"""Bytes of one message that comes in parts."""
+
 RECEIVER_COUNTERS: Final = (
     "connections",  # accepted
     "connections_failed",  # ended by us: malformed, over a limit, reset
@@ -308,7 +311,7 @@ class ReceiverSpec:
     idle_s: float = 10.0  # without a chunk for so long, one gives way to another if there is no place for it
     frame_bytes: int = 32 * 1024 * 1024  # of one Forward frame as it comes
     inflated_bytes: int = 64 * 1024 * 1024  # of one frame's entries after gzip
-    message_bytes: int = 128 * 1024 * 1024  # of one message that comes in parts
+    message_bytes: int = MOST_JOINED
     joining_bytes: int = 512 * 1024 * 1024  # held for messages that are not whole yet, all connections together
     held_bytes: int = 512 * 1024 * 1024  # in frames that are under way or being taken, all connections together
     stall_s: float = 60.0  # a frame that has begun and of which (next to) nothing more comes for so long is not awaited

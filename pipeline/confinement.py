@@ -1,6 +1,6 @@
-"""What each process of a run may do, and on which cores it runs.
+"""What each process of a run may do, how much memory it may have, and on which cores it runs.
 
-In: a checked `Config` and the stages made from it.  Out: the stages with their rights and cores (DESIGN 12).
+In: a checked `Config` and the stages made from it.  Out: the stages with their rights and cores (DESIGN 11, 12).
 """
 
 import os
@@ -12,6 +12,7 @@ from capture.privileges import Account, Capability, Rights, account
 from pipeline.config import Config
 from pipeline.inputs import LiveInput
 from pipeline.lanes import cores_of, lanes
+from pipeline.limits import most_data
 from pipeline.wiring import WORKERS, Stage
 
 
@@ -30,7 +31,8 @@ def confine(config: Config, stages: Sequence[Stage]) -> list[Stage]:
         cores = cores_of(lane, count) if pinned else ()
         at = placed[lane] = placed.get(lane, -1) + 1
         own = (cores[at % len(cores)],) if cores else ()
-        confined.append(replace(stage, rights=Rights(_needed(config, stage, user), user), cores=own))
+        rights = Rights(_needed(config, stage, user), user, most_data(config, stage))
+        confined.append(replace(stage, rights=rights, cores=own))
     return confined
 
 

@@ -40,6 +40,7 @@ DOORS: Final = {
         "counters",
         "errors",
         "child",
+        "limits",
         "streams",
         "memory",
         "descriptor",

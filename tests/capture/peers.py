@@ -9,6 +9,7 @@ import struct
 from capture.child import EventQueue, run_child
 from capture.counters import Counters
 from capture.errors import ConfigError
+from capture.limits import bound
 from capture.records import KIND_MESSAGE
 from capture.ring import Consumer, Producer, Ring
 from capture.sources import FrameSource
@@ -122,7 +123,11 @@ def _breaks() -> None:
 
 
 def _fills() -> None:
-    raise MemoryError
+    """Take all that there is, in pieces as small as what is needed to tell of it."""
+    bound(600 << 20)
+    taken = []
+    while True:
+        taken.append(bytes(4096))
 
 
 def _signals() -> None:

@@ -159,4 +159,6 @@ def test_a_child_without_memory_says_so_and_is_a_bug_to_be_started_again():
     """No traceback: where it ran out says nothing about why."""
     code, [failed] = run("fills")
     assert (code, failed["exit_code"]) == (BUG_EXIT_CODE, 1)
-    assert failed["text"].endswith("ran out of memory")
+    name, _, limit = failed["text"].partition(" ran out of memory")
+    assert name
+    assert limit == ": it may have 600 MiB of its own (docs/reliability.md)"

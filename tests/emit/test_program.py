@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import select
 import signal
 import time
@@ -45,6 +46,19 @@ def test_signals_that_a_worker_ignores_are_not_ignored_by_a_program():
     assert output_of(program) == b""
     assert program.close(0.0) == -signal.SIGTERM
     assert ending(-signal.SIGTERM) == "was ended by SIGTERM"
+
+
+def test_a_program_may_have_the_memory_that_a_worker_may_not():
+    """The limit is made for what we do; what an operator's program needs nobody else knows."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (1 << 31, before[1]))
+    try:
+        program = sh("ulimit -Sd")
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    expected = b"unlimited\n" if before[0] == resource.RLIM_INFINITY else b"%d\n" % (before[0] // 1024)
+    assert output_of(program) == expected
+    assert program.close(0.0) == 0
 
 
 def test_a_program_has_nothing_of_ours_but_its_pipes():
