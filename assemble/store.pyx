@@ -330,7 +330,8 @@ cdef void store_clear(Store* store, Pool* pool) noexcept nogil:
     """Forget everything and give the memory back."""
     while store.count:
         store_drop_first(store, pool)
+    if store.capacity:
+        store.bytes -= block(store.capacity * sizeof(Run))
     free(store.runs)
     store.runs = NULL
     store.first = store.used = store.capacity = 0
-    store.bytes = 0
