@@ -129,3 +129,19 @@ def test_a_response_cut_in_its_head_whose_request_never_comes_comes_alone():
     talk = Talk().open().lose(CLIENT, get(1)).put(SERVER, ok(201)[:20], flags=packets.FIN)
     got = assembled([*talk.frames, later(10, talk)])
     assert [(m.status, m.complete) for m in got.messages] == [(201, False)]
+
+
+def test_hundreds_of_requests_that_wait_get_their_responses():
+    """That only some of those that wait are looked at is for responses out of step alone."""
+    talk = Talk().open()
+    talk.say(CLIENT, b"".join(map(get, range(600)))).say(SERVER, b"".join(ok(400 + n % 100) for n in range(600)))
+    assert paired(talk) == [(f"/{n}", 400 + n % 100) for n in range(600)]
+
+
+def test_a_response_behind_hundreds_that_were_lost_finds_its_own_request():
+    """The newest are looked at: who waits for longest is the least likely to be answered."""
+    talk = Talk().open()
+    for number in range(600):
+        talk.put(CLIENT, get(number)).lose(SERVER, ok(200))
+    talk.put(CLIENT, get(600)).put(SERVER, ok(299))
+    assert paired(talk)[-2:] == [("/599", None), ("/600", 299)]
