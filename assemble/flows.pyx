@@ -137,7 +137,8 @@ cdef class FlowTable:
         cdef uint64_t[2] words
         if packet.ipv6 or packet.realm:
             return siphash(&self.secret, packet.key, 6)
-        words[0] = packet.key[0] | packet.key[2] << 32
+        memcpy(words, packet.key, 4)
+        memcpy(<uint8_t*>words + 4, packet.key + 2, 4)
         words[1] = packet.key[4]
         return siphash(&self.secret, words, 2)
 
