@@ -46,7 +46,7 @@ RING_BYTES: Final = 4 * MIB
 SLOWEST: Final = 20.0
 """A frame may cost so many times what an ordinary one of its size does."""
 FULL_FRAME_BYTES: Final = 1500
-MEASURES: Final = {name: "enveloped" for name in ("enveloped", "truncations", "lies")}
+MEASURES: Final = dict.fromkeys(("enveloped", "truncations", "lies"), "enveloped")
 """By what an attack is measured, if not by `ordinary`: most of the rare link types are read by Python."""
 
 MANY: Final = 2
