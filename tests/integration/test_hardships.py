@@ -4,10 +4,8 @@ Real processes, started by a shell that takes something away first.  A run reads
 file; what came, what was said and what is left is looked at afterwards.
 """
 
-import os
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -15,19 +13,12 @@ from typing import Final
 import pytest
 
 from tests.integration import jobs
-from tests.integration.jobs import configuration, errors, exchanges, messages, reading, wait_until, writing
+from tests.integration.hardships import CLOSES, RUN, control_group, ended, possible, start
+from tests.integration.jobs import configuration, errors, exchanges, messages, reading, writing
 from tests.packets_files import write_pcap
 
 COUNT: Final = 50
-CLOSES: Final = "the ledger closes; nothing was lost"
-GROUPS: Final = Path("/sys/fs/cgroup")
-RUN: Final = (sys.executable, "-m", "pipeline", "run", "-c", "m.toml")
 PYTHON: Final = shlex.quote(sys.executable)
-
-
-def possible(command: str) -> bool:
-    """Whether this machine lets us do that."""
-    return subprocess.run(["bash", "-c", command], capture_output=True, check=False).returncode == 0
 
 
 needs_mounts: Final = pytest.mark.skipif(
@@ -46,39 +37,6 @@ def place(tmp_path):
     configuration(tmp_path / "m.toml", reading("a.pcap"), writing("out.jsonl"))
     (tmp_path / "tmp").mkdir()
     return tmp_path
-
-
-def start(place: Path, before: str, *command: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
-    """Start a command behind what a shell does first, in a session of its own."""
-    environment = os.environ | {"TMPDIR": str(place / "tmp"), "NO_COLOR": "1", "XDG_STATE_HOME": str(place)}
-    return subprocess.Popen(
-        ["bash", "-c", before, "bash", *command], cwd=place, env=environment, stdin=stdin,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-
-
-def ended(place: Path, before: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, which has to come, without a trace of us."""
-    job = start(place, before, *(command or RUN))
-    done = jobs.finished(job)
-    assert "Traceback" not in done.stderr
-    wait_until(lambda: not of_session(job.pid), "the end of what was started")
-    assert not list((place / "tmp").iterdir())
-    return done
-
-
-def of_session(leader: int) -> list[int]:
-    """Return the living processes of a session."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 def as_ever(place: Path, before: str) -> None:
@@ -200,32 +158,11 @@ def test_files_that_may_not_be_large_enough_are_told_in_one_line(place):
     refused(place, 'ulimit -f 10; exec "$@"', "File too large", "ulimit -f")
 
 
-@pytest.fixture
-def group():
-    """Make a control group of a controller with limits, which the shell enters."""
-    made = []
-
-    def make(controller: str, **limits: int) -> str:
-        own = GROUPS / controller / f"ringtap-test-{os.getpid()}"
-        try:
-            own.mkdir()
-            made.append(own)
-            for name, limit in limits.items():
-                (own / f"{controller}.{name}").write_text(str(limit))
-        except OSError as error:
-            pytest.skip(f"control groups cannot be made here: {error.strerror}")
-        return f"echo $$ > {own}/cgroup.procs; "
-
-    yield make
-    for own in made:
-        wait_until(lambda own=own: not (own / "cgroup.procs").read_text(), "an empty group")
-        own.rmdir()
-
-
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 7])
-def test_too_few_processes_are_told_in_one_line(place, group, most):
+def test_too_few_processes_are_told_in_one_line(place, most):
     """A process or a thread, at whichever point: none of those that were started stays behind."""
-    refused(place, group("pids", max=most) + 'exec "$@"', "allow this user more processes")
+    with control_group("pids", most) as entering:
+        refused(place, entering + 'exec "$@"', "allow this user more processes")
 
 
 MOUNTED: Final = 'exec unshare -m bash -c \'{} exec "$@"\' bash "$@"'
