@@ -61,8 +61,8 @@ class LiveSource:
 
     def run(self, ready: Callable[[], None] = lambda: None, alive: Callable[[], None] = lambda: None) -> None:
         """Capture until the wish to stop, then take what the kernel has; `ready` is called once everything is open."""
-        now_s = heard_s = time.monotonic()
-        look_s = now_s
+        now_s = heard_s = look_s = time.monotonic()
+        wire_ns, read_s = time.time_ns(), now_s  # the packets' time, and when it was so: nobody sets the other clock
         told = False
         while not self.stop.wished:
             alive()
@@ -77,9 +77,10 @@ class LiveSource:
             taken = [self.take(tap) for tap in found]
             now_s = time.monotonic()
             if any(taken):
+                wire_ns, read_s = max(taken), now_s
                 heard_s = now_s
             elif now_s - heard_s >= SILENCE_S:
-                self.outlet.tick(time.time_ns() - BEHIND_NS)
+                self.outlet.tick(wire_ns + round((now_s - read_s) * 1e9) - BEHIND_NS)
                 heard_s = now_s
         self.drain()
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import packets as p
@@ -224,6 +225,23 @@ def test_a_silent_wire_still_has_time():
     said = [ts_ns for ts_ns, _ in watch.memory.ticks]
     assert said == sorted(said)
     assert all(10**8 < now_ns - ts_ns < 10**10 for ts_ns, now_ns in watch.memory.ticks), "behind what is on its way"
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_while_nothing_comes_moves_no_timer(monkeypatch, hours):
+    """An hour forward would end every connection that is silent for a moment, in the middle of a message."""
+    read = time.time_ns
+    with pair(*ENDS) as (a, b), watching(b) as watch:
+        with a.call(lambda: sender(a.device)) as out:
+            send(out, numbered(1))
+            watch.has(1)
+        until(lambda: watch.memory.ticks, "time")
+        monkeypatch.setattr(time, "time_ns", lambda: read() + hours * 3600 * 10**9)
+        ticks = len(watch.memory.ticks)
+        until(lambda: len(watch.memory.ticks) > ticks + 2, "more of it")
+        monkeypatch.undo()
+    said = [ts_ns for ts_ns, _ in watch.memory.ticks]
+    assert all(0 < after - before < 60 * 10**9 for before, after in pairwise(said))
 
 
 def test_an_interface_that_is_down_for_a_while_is_watched_on():
