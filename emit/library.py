@@ -125,8 +125,8 @@ class MessageWriter:
 
     def check(self) -> None:
         """Raise if nothing more can be written."""
-        if self.output.failure is not None:
-            failure = self.output.failure
+        failure = self.output.failure or self.output.interruption  # nothing is to be missing in the middle
+        if failure is not None:
             self.abandon()
             raise DeliveryError(failure)
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import resource
+import select
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -420,3 +421,44 @@ def test_a_message_in_parts_that_a_full_disk_cuts_counts_once(tmp_path: Path, fo
     assert {1, 3} <= {each.id for each in found} <= {1, 3, 9}
     assert out.failure is None
     assert (out.tally.delivered, out.tally.undelivered) == (len(found), 3 - len(found))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_pipe_that_nobody_reads_holds_up_nobody_else(tmp_path: Path, form: str):
+    """A turn comes to its end, and poll(2) says when there is room; what is read at last is all of it, once."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    made = [message for number in range(200) for message in (request(number), response(number, bytes(2000)))]
+    out = of_format(form, path, ring_of(made, 8 << 20))
+    out.start(0.0)
+    out.finish()
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    taken = bytearray()
+    poller = select.poll()
+    waited = 0
+    try:
+        for turn in range(10_000):
+            out.pump(out.consumer.head, float(turn))
+            if out.done(out.consumer.head):
+                break
+            for fd, events in out.descriptors().items():
+                assert events == select.POLLOUT
+                poller.register(fd, events)
+                if poller.poll(0):
+                    out.on_ready(float(turn))
+                else:
+                    waited += 1
+                    taken += os.read(reading, 30_000)
+                poller.unregister(fd)
+        assert out.done(out.consumer.head)
+        out.close()
+        while data := os.read(reading, 1 << 20):
+            taken += data
+    finally:
+        os.close(reading)
+    assert waited > 3
+    assert (out.failure, out.tally.delivered) == (None, len(made))
+    (tmp_path / "copy").write_bytes(taken)
+    found, source = read(tmp_path / "copy")
+    assert (source.cut_at, source.refused) == (None, 0)
+    assert sorted((each.id, each.kind) for each in found) == sorted((each.id, each.kind) for each in made)

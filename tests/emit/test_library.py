@@ -1,13 +1,16 @@
 """The door for programs: any file read, any format written, by the same code as in a run."""
 
+import errno
 import fcntl
 import itertools
 import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +25,7 @@ from emit.library import MessageWriter, open_messages
 from emit.selection import Format
 from tests.emit.builders import conversation, messages, request, response
 from tests.emit.test_blockout import small_files
+from tests.emit.test_file import failing
 from tests.emit.test_formats import without_addresses
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "recording.md"
@@ -126,10 +130,14 @@ def test_faults_are_raised_at_once(tmp_path: Path):
         MessageWriter(str(tmp_path / "none" / "a.rec"))
 
 
-def test_a_full_disk_is_raised(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("refusing", "why"),
+    [(small_files(300_000), "file too large"), (failing(errno.ENOSPC, 300_000), "no space left on device: make room")],
+)
+def test_a_full_disk_is_raised(tmp_path: Path, refusing: AbstractContextManager[Any], why: str):
     """What was written before is whole."""
     writer = MessageWriter(str(tmp_path / "a.rec"))
-    with small_files(300_000), pytest.raises(DeliveryError, match="file too large"):
+    with refusing, pytest.raises(DeliveryError, match=why):
         consume(writer.write(response(number, os.urandom(10_000))) for number in itertools.count())
     writer.close()
     found = list(open_messages(str(tmp_path / "a.rec")))
