@@ -27,7 +27,7 @@ def test_what_cannot_go_on_waits_or_is_counted_or_goes_to_the_disk(tmp_path, pol
     result = torture(tmp_path, policy, [2.5])
     assert result.unread_bytes > 0, "the receiver does not read what its outputs do not take"
     assert (result.waited_s >= 2.4) == (policy == "block"), result
-    assert result.waited_s < 1 or policy == "block", result
+    assert result.waited_s < 2 or policy == "block", result
 
 
 @pytest.mark.parametrize("form", ["jsonl", "recording", "gor", "har"])
