@@ -28,10 +28,10 @@ from assemble.message import Message
 from assemble.settings import Settings
 from assemble.sink import BufferSink
 from capture.records import BATCH_HEADER, FRAME_ENTRY
-from tests.integration.jobs import LIMIT_S, configuration, finished, messages, start
+from tests.integration.jobs import LIMIT_S, configuration, finished, messages, start, wait_until
 from tests.torture.honest import PORT, SPAN_S, connections
 from tests.torture.hostile_frames import ATTACKS, ETHERNET, Wire
-from tests.torture.kills import named
+from tests.torture.scenes import children
 
 MIB: Final = 1 << 20
 BATCH_FRAMES: Final = 2000
@@ -266,7 +266,14 @@ def survive(name: str, number: int, memory: int, seed: int = 1) -> Run:
 
 def watched(run: int) -> int:
     """Return the most memory that the assembler of a run has had, once it has ended."""
-    pid = named(run, "assembler")
+    found: list[int] = []
+
+    def find() -> bool:
+        found.extend(pid for pid, name in children(run).items() if name == "assembler")
+        return bool(found)
+
+    wait_until(find, "the assembler lives")
+    [pid, *_others] = found
     most, nothing = 0, select.poll()
     with contextlib.suppress(OSError, ValueError):  # it is gone, or has no memory any more
         while True:
