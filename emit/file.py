@@ -259,6 +259,7 @@ class FileOutput(LineOutput):
             )  # fmt: skip
         self.interruption, self.broken = why, True
         self.again_s = self.now_s + REST_S
+        self.kept = self.cursor
         self.locked = self.noted_line = False
         self.let_files_go()
         self.lines = self.writer(self.consumer)

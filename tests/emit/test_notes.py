@@ -1,5 +1,6 @@
 """Workers that are killed at a file: what it holds afterwards is every message once."""
 
+import errno
 import itertools
 import os
 import signal
@@ -115,3 +116,57 @@ def test_a_killed_worker_leaves_every_message_once(
         assert processes.worker(ring, expected).end() == 0
     assert ids(sorted(tmp_path.glob("m*"))) == ids([tmp_path / "whole"])
     assert sum(counters[f"output0_{name}"] for name in OUTCOMES) == counters["messages_taken"] == 300
+
+
+def dying_on_a_full_disk(step: int, spec: WorkerSpec) -> None:
+    """Be a worker whose disk takes half of what it is given, is full now and then, and that is killed at some step."""
+    steps, writes = itertools.count(), itertools.count(1)
+    write, put = os.write, Note.put
+
+    def passes() -> None:
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def half(fd: int, data: Any) -> int:
+        passes()
+        if next(writes) % 5 == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        count = write(fd, data[: -(-len(data) // 2)] if len(data) > 1000 else data)
+        passes()
+        return count
+
+    def putting(note: Note, noted: Noted) -> None:
+        passes()
+        put(note, noted)
+        passes()
+
+    os.write = half
+    Note.put = putting  # type: ignore[method-assign]
+    emit.file.REST_S = 0.0  # type: ignore[misc]
+    main(spec)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "recording", "gor"])
+def test_killed_on_a_disk_that_is_full_now_and_then_every_message_has_one_outcome(
+    tmp_path: Path, processes: Processes, form: Any
+):
+    """What was delivered is in the files once, what was not is in none, and the sums close over all of them."""
+    made = conversation(600)
+    ring = ring_of(made, 4 << 20)
+    path = tmp_path / f"m.{form}"
+    note = Notes((Note.create(OUTCOMES),), 0)
+    spec = OutputSpec("file", 0, path=str(path), format=form, rotate_bytes=64_000, notes=note)
+    counters = Counters(worker_counters(1))
+    for step in (1, 2, 3, 5, 8, 13, 21, 34, 55, 1000):
+        child = processes.start(
+            partial(dying_on_a_full_disk, step), processes.worker_spec(ring, spec, counters=counters)
+        )
+        if child.end() >= 0:
+            break
+    assert child.process.exitcode in {0, 1}
+    found = ids(sorted(tmp_path.glob("m*")))
+    assert max(found.values()) == 1
+    outcomes = {name: counters[f"output0_{name}"] for name in OUTCOMES}
+    assert sum(outcomes.values()) == counters["messages_taken"] == 600
+    assert (outcomes["delivered"], outcomes["undelivered"]) == (len(found), 600 - len(found))
+    assert 0 < len(found) < 600
