@@ -19,7 +19,7 @@ from tests.integration.jobs import (
 )
 from tests.integration.test_hardships import of_session
 from tests.packets_files import write_pcap
-from tests.torture.kills import named
+from tests.torture.scenes import children
 
 PAUSE = "\nimport signal\nwhile True: signal.pause()"
 BAD = {
@@ -105,7 +105,8 @@ def test_a_killed_worker_and_a_killed_run_leave_no_program(tmp_path):
     try:
         wait_until(lambda: started([]), "its programs")
         before = programs()
-        os.kill(named(job.pid, "worker 0"), signal.SIGKILL)
+        [worker] = [pid for pid, name in children(job.pid).items() if name == "worker 0"]
+        os.kill(worker, signal.SIGKILL)
         wait_until(lambda: started(before), "the programs of its successor")
         wait_until(lambda: set(of_session(job.pid)).isdisjoint(before), "the end of those before")
         job.kill()

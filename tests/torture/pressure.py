@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from tests.integration.jobs import configuration, messages, processes_under, reading, start, wait_until, writing
 from tests.integration.test_run import feed
-from tests.torture.kills import size
+from tests.torture.scenes import size
 
 POLICIES: Final = {
     "block": 'policy = "block"',
