@@ -17,7 +17,7 @@ import logging
 import os
 import select
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from emit.notes import Note, Noted
 from emit.records import OutputSpec
 from emit.rotation import ALWAYS, Names
 from emit.tail import Tail
+from emit.walk import count_messages
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +76,10 @@ class FileOutput(LineOutput):
         self.broken = False  # it took nothing, and has not since
         self.noted_line = False  # a line is under way, and the note says where it begins
         self.roomy = True  # as far as we know: a pipe may have no room
+        self.page = os.fstat(counters.fd).st_ino
         noted = None if spec.notes is None else spec.notes.mine.get()
         if noted is not None and noted.position >= self.cursor:
-            self.go_on(noted.position, noted.outcomes)
-            self.began = self.kept = self.cursor
+            self.take_over(noted)
         if spec.rotate_bytes is not None:
             self.block_bytes = min(BLOCK_BYTES, max(spec.rotate_bytes // BUFFERS_PER_FILE, 1))
 
@@ -304,7 +305,25 @@ class FileOutput(LineOutput):
         assert self.spec.notes is not None
         about, target = os.fstat(self.fd), self.target
         place = (target.begin_ns, target.number, about.st_dev, about.st_ino, about.st_size - self.line_bytes)
-        self.spec.notes.mine.put(Noted(*place, position, outcomes, writing))
+        self.spec.notes.mine.put(Noted(*place, position, outcomes, writing, self.page))
+
+    def take_over(self, noted: Noted) -> None:
+        """Go on behind what a predecessor has written, though it is in the ring still."""
+        if noted.page in (0, self.page):
+            self.go_on(noted.position, noted.outcomes)
+        else:  # it had another configuration, and was killed before it could say what it had not booked
+            self.tally.delivered += count_messages(self.consumer, self.cursor, noted.position)[0]
+            self.cursor = noted.position
+        self.began = self.kept = self.cursor
+
+    def bequeath(self) -> None:
+        noted = None if self.spec.notes is None else self.spec.notes.mine.get()
+        if self.spec.notes is None or noted is None or (noted.writing and not self.locked):
+            return  # a note of somebody who was killed in writing is for whoever has the lock
+        booked = {name: self.counters[f"output{self.spec.index}_{name}"] for name in noted.outcomes}
+        left = {name: max(amount - booked[name], 0) for name, amount in noted.outcomes.items()}
+        if noted.page == self.page:
+            self.spec.notes.mine.put(replace(noted, outcomes=left, page=0))
 
     def resolve(self) -> bool:
         """Cut off what workers were killed in writing, as we hold the lock; False if ours has to wait for another."""

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from capture.counters import Counters
 
-PLACE: Final = ("begin", "number", "device", "inode", "length", "position")
+PLACE: Final = ("begin", "number", "device", "inode", "length", "position", "page")
 WRITING: Final = 1
 MASK: Final = 2**64 - 1
 SIGN: Final = 2**63
@@ -29,6 +29,7 @@ class Noted:
     position: int  # of the worker's ring: from there on nothing is in the file up to `length`
     outcomes: dict[str, int]  # of all messages before `position`, since the ring's beginning
     writing: bool = False  # what lies behind `length` is not to stay
+    page: int = 0  # inode of the counters that the outcomes go with; 0: of any that are new, without what was booked
 
 
 class Note:
@@ -50,16 +51,17 @@ class Note:
         if state == 0:
             return None
         copy = state >> 1 & 1
-        begin, number, device, inode, length, position = (self.page[f"{copy}_{name}"] for name in PLACE)
+        begin, number, device, inode, length, position, page = (self.page[f"{copy}_{name}"] for name in PLACE)
         outcomes = {name: self.page[f"{copy}_{name}"] for name in self.outcomes}
         begin_ns = (begin ^ SIGN) - SIGN
-        return Noted(begin_ns, number, device, inode, length, position, outcomes, bool(state & WRITING))
+        return Noted(begin_ns, number, device, inode, length, position, outcomes, bool(state & WRITING), page)
 
     def put(self, noted: Noted) -> None:
         """Say something else from now on."""
         number = (self.page["state"] >> 1) + 1
         copy = number & 1
-        place = (noted.begin_ns & MASK, noted.number, noted.device, noted.inode, noted.length, noted.position)
+        where = (noted.begin_ns & MASK, noted.number, noted.device, noted.inode, noted.length)
+        place = (*where, noted.position, noted.page)
         for name, value in zip(PLACE, place, strict=True):
             self.page.set(f"{copy}_{name}", value)
         for name, value in noted.outcomes.items():

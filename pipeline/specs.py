@@ -204,13 +204,26 @@ def asked(config: Config, before: WorkerSpec | None) -> dict[Sifting, Verdicts]:
     return {each: known.get(each) or Verdicts.create() for each in wanted if each != ALL}
 
 
-def notes(config: Config, workers: int) -> dict[int, tuple[Note, ...]]:
-    """Return the notes of all workers at each output that is a file, by the output's number."""
-    return {
-        at: tuple(Note.create(OUTCOMES) for _worker in range(workers))
-        for at, output in enumerate(config.output)
-        if isinstance(output, FileOutput) and output.format != "har"  # its requests wait, and are not in order
-    }
+def notes(config: Config, workers: int, before: Iterable[WorkerSpec]) -> dict[int, tuple[Note, ...]]:
+    """Return the notes of all workers at each output that is a file, by the output's number.
+
+    Where there was an output to the same files, they are its notes, and nothing that is there is written again.
+    """
+    known = {id(each.notes.all): each for spec in before for each in spec.outputs if each.notes is not None}
+    found = {}
+    for at, output in enumerate(config.output):
+        if not isinstance(output, FileOutput) or output.format == "har":  # its requests wait, and are not in order
+            continue
+        place = (output.path, output.format, output.compression, output.rotate_size, output.rotate_every)
+        same = [number for number, each in known.items() if _files(each) == place]
+        notes = known.pop(same[0]).notes if same else None
+        whole = notes is not None and len(notes.all) == workers
+        found[at] = notes.all if notes and whole else tuple(Note.create(OUTCOMES) for _worker in range(workers))
+    return found
+
+
+def _files(output: OutputSpec) -> tuple[object, ...]:
+    return (output.path, output.format, output.compression, output.rotate_bytes, output.rotate_every_s)
 
 
 def noting(outputs: tuple[OutputSpec, ...], notes: dict[int, tuple[Note, ...]], own: int) -> tuple[OutputSpec, ...]:

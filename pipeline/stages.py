@@ -99,7 +99,7 @@ def _workers(
     old = {stage.name: stage.spec for stage in before if isinstance(stage.spec, WorkerSpec)}
     ends = {stage.name: ended for stage, ended in zip(before, after, strict=False)}
     paces = specs.paces(config, old.values())
-    notes = specs.notes(config, len(rings) + len(answers))
+    notes = specs.notes(config, len(rings) + len(answers), old.values())
     writing, reading = [], []
     for at, (ring, answer) in enumerate(zip_longest(rings, answers)):
         name = f"worker {at}"

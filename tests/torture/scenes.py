@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,11 +29,12 @@ class Pipeline:
     name: str
     directory: Path
     arguments: tuple[str | Path, ...]
+    stdin: int = subprocess.DEVNULL
     said: list[str] = field(default_factory=list)
     code: int | None = None
 
     def __post_init__(self) -> None:
-        self.job = start(self.directory, *self.arguments, "--ledger", f"{self.name}.json")
+        self.job = start(self.directory, *self.arguments, "--ledger", f"{self.name}.json", stdin=self.stdin)
         self.listening = threading.Thread(target=self._listen)
         self.listening.start()
 
