@@ -50,6 +50,10 @@ class EventReader(threading.Thread):
                     return
                 self.handle(self.child, item)
 
+    def let_go(self) -> None:
+        """Read what is left of a child that was killed, and end, in a moment; nobody waits for that."""
+        self.ended.set()
+
     def finish(self, killed: bool) -> None:
         """Read what is left, now that the child has ended; a queue jammed by a killed child is given up."""
         self.ended.set()

@@ -26,7 +26,7 @@ from typing import Any, Final
 from capture.child import BUG_EXIT_CODE
 from capture.ring import Producer
 from emit.succession import Ended
-from pipeline.events import log_event
+from pipeline.events import EventReader, log_event
 from pipeline.processes import Child, exit_code, note_death, start, start_again, why
 from pipeline.restarts import LONGEST_S
 from pipeline.watchdog import STALL_S
@@ -83,6 +83,7 @@ class Supervisor:
         self.deadline_s: float | None = None
         self.asked_s = 0.0  # when the sources were last asked to stop
         self.succession: Succession | None = None  # of workers, under way
+        self.let_go: list[EventReader] = []  # of processes that were killed
         self.hung_up = False  # SIGHUP came: whoever drives the reload takes it back
         self.attending: Sequence[Any] = ()  # what else wakes the loop up: descriptors, or objects that have one
 
@@ -170,13 +171,14 @@ class Supervisor:
         signal.signal(signal.SIGINT, self.note)
 
     def _spawn(self, stage: Stage) -> None:
-        child = start(stage, lambda name, event: self._hear(child, name, event), time.monotonic())
+        child = start(stage, lambda name, event: self._hear(child, 0, name, event), time.monotonic())
         self.children.append(child)
 
-    def _hear(self, child: Child, name: str, event: dict[str, Any]) -> None:
-        """Take one event; called in the reader's thread."""
+    def _hear(self, child: Child, life: int, name: str, event: dict[str, Any]) -> None:
+        """Take one event of a process, before which so many have died; called in the reader's thread."""
         if event.get("event") == "failed":
-            child.failure = event
+            if life == child.deaths.total:  # else what is heard late is not about its successor
+                child.failure = event
         elif event.get("event") in {"ready", "listening"}:
             child.ready = True
         else:
@@ -197,8 +199,8 @@ class Supervisor:
                 for child in succession.before:
                     if child.reaped:
                         self._close_behind(child)
-        elif any(child.reaped for child in succession.after):
-            reasons = "; ".join(why(child) for child in succession.after if child.reaped)
+        elif failed := [child for child in succession.after if child.reaped and child.process.exitcode]:
+            reasons = "; ".join(why(child) for child in failed)
             log.error("reload: the workers for the new outputs did not start: %s; those of before go on", reasons)
             self.wiring.restore()
             self._dismiss(succession.after)
@@ -229,7 +231,11 @@ class Supervisor:
                 continue
             now_s = time.monotonic()
             child.process.join()
-            child.reader.finish(killed=code < 0)
+            if code < 0:
+                self.let_go = [each for each in self.let_go if each.is_alive()] + [child.reader]
+                child.reader.let_go()  # who goes on in its place does not wait for that
+            else:
+                child.reader.finish(killed=False)
             log.debug("%s ended with %d", child.stage.name, code)
             if code != 0 and self._may_return(child, code) and self._await(child, now_s):
                 continue
@@ -290,7 +296,8 @@ class Supervisor:
     def _start_again(self, child: Child, now_s: float) -> None:
         before = child.stage
         try:
-            stage = start_again(child, lambda name, event: self._hear(child, name, event), now_s)
+            life = child.deaths.total
+            stage = start_again(child, lambda name, event: self._hear(child, life, name, event), now_s)
         except OSError as error:
             log.error("%s cannot be started again yet: %s", before.name, error.strerror)
             child.due_s = now_s + LONGEST_S
@@ -378,7 +385,9 @@ class Supervisor:
         self._kill([child.stage for child in living])
         for child in living:
             child.process.join()
-            child.reader.finish(killed=True)
+            self.let_go.append(child.reader)
+        for reader in self.let_go:
+            reader.finish(killed=True)
         # multiprocessing's tracker would outlive us by a moment, as nobody's child; it tracks nothing here.
         stop_tracker = getattr(resource_tracker._resource_tracker, "_stop", None)
         if stop_tracker is not None:

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Consumer, Producer, Ring
 from emit.succession import Ended
+from pipeline import events
 from pipeline.supervisor import Outcome, Supervisor
 from pipeline.wiring import Stage, Wiring
 from tests.pipeline import children
@@ -130,6 +132,28 @@ def test_a_child_that_dies_or_hangs_is_started_again_and_goes_on(target, caplog)
     said = [record.getMessage() for record in caplog.records if record.name == "supervisor"]
     assert any("it is started again in 0.05 s" in line for line in said)
     assert not multiprocessing.active_children()
+
+
+def test_who_goes_on_does_not_wait_for_the_last_words_of_who_was_killed(monkeypatch):
+    """They are read with patience, as nobody can tell that they are the last; the traffic goes on meanwhile."""
+    monkeypatch.setattr(events, "NAP_S", 4.0)
+    ring = Ring.create(RING_BYTES)
+    stages = [stage("worker 0", children.read_until_relieved, reads=ring, again=True)]
+    run = Wiring([*stages, stage("capture", children.write_until_told_more, writes=ring)], {}, ())
+    killed_s: list[float] = []
+    back_s: list[float] = []
+
+    def tick() -> None:
+        if not killed_s and all(seen(run).values()):
+            killed_s.append(time.monotonic())
+            supervisor.children[0].process.kill()
+        elif run.restarts() and not back_s:
+            back_s.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor(run, tick)
+    assert supervisor.run().exit_code == 0
+    assert back_s[0] - killed_s[0] < 2.0
 
 
 def test_a_child_that_dies_again_and_again_ends_the_run():
@@ -368,6 +392,31 @@ def test_a_worker_killed_while_its_successor_fails_to_start_is_started_again():
     assert (outcome.exit_code, outcome.errors, len(failed)) == (0, [], 1)
     assert run.restarts() == {"worker 0": 1}
     assert seen(run)["worker 0"] >= seen(run)["capture"], "what was not released is read once more"
+
+
+def test_a_successor_that_has_done_all_there_was_before_it_was_asked_for_has_not_failed(caplog):
+    """The worker of before is killed just then, and the ring is closed: nobody is needed any more."""
+    ring = Ring.create(RING_BYTES)
+    first = stage("worker 0", children.hang, reads=ring, again=True)
+    run = Wiring([first, stage("capture", children.write_some, writes=ring)], {"ring": ring}, ("first",))
+    started: list[Stage] = []
+
+    def make(after: Sequence[Ended]) -> list[Stage]:
+        one = stage("worker 0", children.read_until_relieved, reads=ring)
+        started.append(replace(one, spec=replace(one.spec, after=after[0])))
+        return started
+
+    def tick() -> None:
+        if not started and seen(run)["worker 0"] and seen(run)["capture"] == 10:
+            supervisor.succeed(make, ("next",), lambda: False, lambda: pytest.fail("it has not failed"))
+            supervisor.children[0].process.kill()
+
+    supervisor = Supervisor(run, tick)
+    outcome = supervisor.run()
+    assert (outcome.exit_code, outcome.errors) == (0, [])
+    assert started[0].counters["seen"] == 10
+    assert "did not start" not in caplog.text
+    assert run.outputs == ("next",)
 
 
 def test_a_ring_is_not_closed_behind_one_who_was_killed_when_another_goes_on_writing_it():
