@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from capture.counters import Counters
-from capture.errors import reason
+from capture.errors import MirrorError, reason
 from capture.ring import Consumer
 from emit.deadletters import lines
 from emit.kept import State
@@ -41,13 +41,19 @@ class SpoolingOutput(SealingOutput):
         self.spool = None if spec.spool is None else Spool(spec.spool)
         self.disk: deque[Chunk] = deque()  # read from the spool and not let go there
         self.late: deque[Chunk] = deque()  # behind what is on disk, but in memory: the disk has failed
+        self.unusable: str | None = None  # why the spool cannot be used at all
         self.forgetful = False  # the disk does not take how far it is delivered
         self.rests_until_s = 0.0
         self.acked_s = 0.0  # when something was acknowledged, or there was nothing to be
 
     def adopt(self) -> int:
         if self.spool is not None:
-            self.spool.open(self.state.totals[TAIL], self.state.totals[HEAD])
+            try:
+                self.spool.open(self.state.totals[TAIL], self.state.totals[HEAD])
+            except MirrorError as error:
+                self.spool.close()
+                self.spool, self.unusable = None, str(error)
+        if self.spool is not None:
             if not self.spool.empty and self.state.chunks:
                 self.late.extend(self.state.chunks)
             if not self.state.totals[TAIL]:

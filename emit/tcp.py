@@ -65,6 +65,9 @@ class TcpOutput(SpoolingOutput):
     def open(self) -> None:
         self.resumed = self.adopt()
         self.head, self.acked_s = self.cursor, self.now_s
+        if self.unusable is not None:
+            self.give_up(self.unusable)
+            return
         self.link.connect(self.now_s)
         self.check_link()
 

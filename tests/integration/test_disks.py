@@ -133,6 +133,19 @@ def test_a_spool_on_a_full_disk_holds_up_nobody(place):
     spool.close()
 
 
+@pytest.mark.parametrize(("option", "why"), [("ro", "read-only file system: "), ("nr_inodes=3", "no space left")])
+def test_a_spool_that_cannot_be_made_costs_its_output_and_no_other(place, option, why):
+    """As a file that cannot be opened does; it is said at once, and the ledger closes."""
+    tcp = f'type = "tcp"\naddress = "127.0.0.1:{free_port()}"\nspool = {{ path = "small/spool" }}'
+    configuration(place / "m.toml", reading("a.pcap"), tcp, writing("beside.jsonl"))
+    done, counts = ended(place, KEEP.format(f"mount -t tmpfs -o {option} none small;"))
+    assert done.returncode == 1
+    [line] = errors(done)
+    assert f"spool small/spool/worker-0: {why}" in line
+    assert counts["output0_undelivered"] == COUNT
+    assert len(messages(place / "beside.jsonl")) == COUNT
+
+
 def test_a_disk_without_room_for_the_ledger_is_an_error_and_leaves_no_half(place):
     """The run itself is as ever."""
     configuration(place / "m.toml", reading("a.pcap"), writing("out.jsonl"))
