@@ -380,9 +380,13 @@ class Soak:
 
     def settle(self) -> None:
         """Have everything delivered, end both, and hold what arrived against what was said and both ledgers."""
-        wait_until(lambda: self.near.all_back() and self.far.all_back(), "everybody works again")
-        last = [self.ask() for _ in range(10)]
-        wait_until(lambda: self.arrives(last[-1]), "what was said last")  # else it may be in the spool when all ends
+        try:
+            wait_until(self.latency, "something arrives")  # the last fault was just now
+            wait_until(lambda: self.near.all_back() and self.far.all_back(), "everybody works again")
+            last = [self.ask() for _ in range(10)]
+            wait_until(lambda: self.arrives(last[-1]), "what was said last")  # else it may be in the spool at the end
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.near.text[-20_000:]}\n{self.far.text[-20_000:]}") from error
         codes = [self.near.stop(), self.far.stop()]
         text = self.near.text + self.far.text
         assert codes == [0, 0], text
