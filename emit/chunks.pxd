@@ -35,6 +35,7 @@ cdef class Chunker:
     cdef readonly uint64_t strays
     cdef readonly uint32_t part
     cdef readonly uint32_t parts
+    cdef readonly bint large     # the part that is ready is of a message that is not held in the ring
     cdef Open* chunk(self, int kind) except NULL
     cdef int run(self, uint64_t* cursor, uint64_t head, bint final) noexcept nogil
     cdef int append(self, Open* into, const Item* item) noexcept nogil

@@ -9,6 +9,7 @@ class Chunker:
     strays: int
     part: int
     parts: int
+    large: bool
     joint: tuple[int, int, int, int]
     def __init__(
         self,

@@ -191,7 +191,8 @@ cdef class Chunker:
             else:
                 if self.append(into, &item) < 0:
                     return NO_MEMORY
-                if item.header.total <= self.consumer.capacity // HOLD_SHARE:
+                self.large = item.header.total > self.consumer.capacity // HOLD_SHARE
+                if not self.large:
                     into.first = self.under.start
                 self.part = item.header.part
                 self.parts = item.header.parts

@@ -17,7 +17,7 @@ from emit.kept import NONE_UNDER_WAY, Kept, State
 from emit.output import Output
 from emit.records import OUTCOMES, REPLAYED_TAG, REQUEST_TAG, RESPONSE_TAG, OutputSpec
 from emit.walk import count_messages
-from emit.window import Chunk, Window
+from emit.window import FOREVER, Chunk, Window
 from emit.wire import chunk_id, compressed_frame, frame_head, frame_tail
 
 TAGS: Final = {REQUEST: REQUEST_TAG, RESPONSE: RESPONSE_TAG, REPLAYED: REPLAYED_TAG}
@@ -230,6 +230,8 @@ class SealingOutput(Output):
             frame = chunker.frame(kind, self.heads[kind], tail)
         first = chunker.first(kind)
         assert first is not None
+        if chunker.large and part + 1 < parts:  # the ring has no room for all of it; with its last part it is released
+            first = FOREVER
         chunk = Chunk(
             name.encode(), frame, first, chunker.messages(kind), chunker.payload_bytes(kind),
             kind=kind, part=part, parts=parts, records=records,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from capture.errors import MirrorError, reason
-from emit.window import Chunk
+from emit.window import FOREVER, Chunk
 from emit.wire import chunk_name, raw_chunk_id
 
 MAGIC: Final = b"\xa5CHK"
@@ -46,7 +46,6 @@ SEGMENTS: Final = 8
 MOST_FRAME_BYTES: Final = 64 * 1024 * 1024
 NUMBER_AT: Final = 32
 """A position has the number of a segment above this bit, and the place in it below."""
-FOREVER: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)

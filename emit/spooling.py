@@ -17,8 +17,8 @@ from emit.deadletters import lines
 from emit.kept import State
 from emit.records import OutputSpec
 from emit.sealing import EXACT, SealingOutput
-from emit.spool import FOREVER, Spool
-from emit.window import Chunk
+from emit.spool import Spool
+from emit.window import FOREVER, Chunk
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,10 @@ first has it again.
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
+
+FOREVER: Final = 1 << 62
+"""No position of a ring: what begins there needs none, as it is kept elsewhere."""
 
 
 @dataclass(slots=True, eq=False)

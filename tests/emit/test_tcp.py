@@ -33,6 +33,7 @@ from tests.emit.builders import (
 from tests.emit.processes import Processes, free_port, proxy, wait_until
 from tests.emit.steps import Suffix
 from tests.emit.test_chunks import FORMS
+from tests.emit.test_worker import put_all
 
 
 class FarSide:
@@ -174,6 +175,24 @@ def test_all_messages_arrive_at_our_receiver(processes: Processes, compression: 
     assert sink.end() == 0
     assert worker.counters["output0_delivered"] == sink.counters["messages_taken"] == len(made)
     assert receiver.counters["messages"] == len(made)
+    assert sink.counters["bytes_taken"] == sum(len(message.payload) for message in made)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_message_larger_than_every_ring_arrives(processes: Processes, steps: bool):
+    """Nothing of it is acknowledged before its end has come: the ring must not hold its beginning until then."""
+    made = [*conversation(10), response(900, bytes(range(256)) * 20_000), *conversation(10)]
+    near, far = Ring.create(256 * 1024), Ring.create(256 * 1024)
+    writer = put_all(near, made)
+    receiver, port = processes.receiver(far)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    output = to(f"127.0.0.1:{port}", transforms=(Suffix(b""),) if steps else ())
+    worker = processes.worker(near, output)
+    assert worker.end() == 0
+    writer.join()
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    assert worker.counters["output0_delivered"] == sink.counters["messages_taken"] == len(made)
     assert sink.counters["bytes_taken"] == sum(len(message.payload) for message in made)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 
 from tests.emit.programs import python
+from tests.integration.hardships import of_session
 from tests.integration.jobs import (
     configuration,
     exchanges,
@@ -17,7 +18,6 @@ from tests.integration.jobs import (
     wait_until,
     writing,
 )
-from tests.integration.test_hardships import of_session
 from tests.packets_files import write_pcap
 from tests.torture.scenes import children
 
