@@ -13,6 +13,7 @@ from capture.counters import Counters
 from capture.errors import MalformedTraffic, MirrorError, reason
 from capture.ring import Consumer
 from emit.handshake import Greeting, Refused
+from emit.kept import NONE_UNDER_WAY
 from emit.link import Link, Stage, own_name
 from emit.records import OutputSpec
 from emit.sealing import TAGS
@@ -58,6 +59,7 @@ class TcpOutput(SpoolingOutput):
         self.trouble = "no connection"  # why the latest one ended
         self.trouble_s: float | None = None  # since when there is work and no working connection
         self.silent_s: float | None = None  # since when chunks wait and none has been acknowledged
+        self.away = False  # given up for a while: what comes is not delivered until there is a connection again
         self.head = self.cursor
 
     # -- what the worker asks
@@ -135,6 +137,9 @@ class TcpOutput(SpoolingOutput):
         self.head = head
         if not self.window.chunks:
             self.acked_s = self.now_s
+        if self.away:
+            self.pass_over(head)
+            return
         self.relieve()
         self.make_room(head)
         self.flush()
@@ -239,6 +244,11 @@ class TcpOutput(SpoolingOutput):
     def let_in(self) -> None:
         """Begin to send: whatever is not acknowledged is sent again."""
         self.acks = AckReader()
+        if self.away:
+            self.away = False
+            log.warning(
+                "%s: is there again; %d messages were not delivered", self.spec.name, self.known()["undelivered"]
+            )
         resent = self.window.rewind()
         if resent:
             self.count("resent", resent)
@@ -312,14 +322,36 @@ class TcpOutput(SpoolingOutput):
             if self.trouble_s is None:
                 self.trouble_s = self.now_s
             elif self.now_s >= self.trouble_s + self.spec.retry_s:
-                self.give_up(f"{self.trouble}, tried for {self.spec.retry_s:g} s")
+                self.rest(f"{self.trouble}, tried for {self.spec.retry_s:g} s")
                 return
         patience_s = self.spec.attempts * self.spec.ack_timeout_s
         if self.silent_s is not None and self.now_s >= self.silent_s + patience_s:
-            self.give_up(f"the receiver has acknowledged nothing for {patience_s:g} s")
+            self.rest(f"the receiver has acknowledged nothing for {patience_s:g} s")
+
+    def rest(self, why: str) -> None:
+        """Count as undelivered what is not acknowledged, and what comes until there is a connection again."""
+        then = "the rest" if self.final else "until it is there again, all that comes"
+        log.error("%s: %s; %s is counted as not delivered", self.spec.name, why, then)
+        self.interruption, self.away = why, True
+        self.trouble_s = self.silent_s = None
+        self.drop_all()
+
+    def pass_over(self, head: int) -> None:
+        """Count what comes as undelivered while the receiver is away, and look for it."""
+        before = self.cursor
+        self.tally.undelivered += self.skip(head, head)
+        if self.cursor != before:
+            self.commit()
+        self.push()  # of a handshake
+        self.check_timers()
 
     def give_up(self, why: str) -> None:
         """Count what is not acknowledged as undelivered, and take no further part."""
+        self.drop_all()
+        self.fail(why)
+
+    def drop_all(self) -> None:
+        """Count what is taken and not acknowledged as undelivered, and end the connection."""
         gone = self.held()  # what is on disk stays there
         self.tally.undelivered += sum(chunk.messages for chunk in gone)
         self.window.clear()
@@ -328,6 +360,6 @@ class TcpOutput(SpoolingOutput):
             self.tally.undelivered += self.chunker.messages(kind)
             self.chunker.clear(kind)
         self.begun_s.clear()
+        self.chunker.joint = NONE_UNDER_WAY  # what is left of it would have no beginning
         self.forget(gone)
         self.link.close()
-        self.fail(why)

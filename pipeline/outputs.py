@@ -131,7 +131,10 @@ class TcpOutput(TlsOutput):
     password_env: SomeText | None = Field(
         default=None, description="or the environment variable that holds it", examples=["RINGTAP_PASSWORD"]
     )
-    retry: Seconds = Field(default=15.0, description="give up after this long without any sign of the receiver")
+    retry: Seconds = Field(
+        default=15.0,
+        description="without any sign of the receiver for so long, messages are given up until it is there again",
+    )
     connect_timeout: SomeSeconds = Field(default=5.0, description="for one attempt to connect")
     write_timeout: SomeSeconds = Field(default=5.0, description="for the receiver to take more bytes")
     ack_timeout: SomeSeconds = Field(default=30.0, description="for an acknowledgement; then everything is sent again")

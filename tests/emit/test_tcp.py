@@ -23,6 +23,7 @@ from tests.emit.builders import (
     conversation,
     drain,
     on_the_wire,
+    part_bytes_of,
     records_of,
     replayed,
     request,
@@ -176,6 +177,59 @@ def test_all_messages_arrive_at_our_receiver(processes: Processes, compression: 
     assert worker.counters["output0_delivered"] == sink.counters["messages_taken"] == len(made)
     assert receiver.counters["messages"] == len(made)
     assert sink.counters["bytes_taken"] == sum(len(message.payload) for message in made)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_receiver_that_was_away_for_long_gets_what_comes_from_then_on(processes: Processes, large: bool, kill: bool):
+    """Who mirrors for months must not stand still because of a minute; what it has cost is counted, and told."""
+    near, far, port = Ring.create(1 << 20), Ring.create(1 << 20), free_port()
+    producer = Producer(near)
+    output = to(f"127.0.0.1:{port}", retry_s=0.3)
+    worker = processes.worker(near, output)
+    lost = [response(n, bytes([n]) * 200_000) for n in range(3)] if large else conversation(60)
+    for record in [record for message in lost for record in records_of(message, part_bytes_of(near))]:
+        producer.put(KIND_MESSAGE, record)
+    wait_until(lambda: worker.counters["messages_taken"] == len(lost), "messages given up")
+    assert worker.counters["output0_undelivered"] == len(lost)
+    if kill:
+        worker.kill()
+        worker = processes.worker(near, output, counters=worker.counters)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    if not kill:
+        wait_until(lambda: any("is there again; " in event["text"] for event in worker.events("log")), "the word")
+    made = conversation(60)
+    for message in made:
+        producer.put(KIND_MESSAGE, records_of(message, part_bytes_of(near))[0])
+    producer.close()
+    assert worker.end() == (0 if kill else 1), "the next process knows nothing of it but the counts"
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    assert worker.counters["output0_undelivered"] == len(lost)
+    assert worker.counters["output0_delivered"] == sink.counters["messages_taken"] == len(made)
+    assert worker.counters["messages_taken"] == len(lost) + len(made)
+    if not kill:
+        [failed] = worker.events("failed")
+        assert f"tried for 0.3 s; {len(lost)} messages were not delivered" in failed["text"]
+
+
+def test_a_receiver_that_takes_nothing_for_long_is_tried_again(processes: Processes):
+    """It has a fault of its own, and may get over it."""
+    ring = Ring.create(1 << 20)
+    producer = Producer(ring)
+    for message in conversation(60):
+        producer.put(KIND_MESSAGE, records_of(message)[0])
+    with far_side(["keep"] * 2) as far:  # the requests, and the responses
+        worker = processes.worker(ring, to(far.address, ack_timeout_s=0.2, attempts=1))
+        wait_until(lambda: any("is there again; 60 " in event["text"] for event in worker.events("log")), "the word")
+        for message in conversation(60):
+            producer.put(KIND_MESSAGE, records_of(message)[0])
+        producer.close()
+        assert worker.end() == 1
+    counts = worker.counters.as_dict()
+    assert (counts["output0_undelivered"], counts["output0_delivered"], counts["messages_taken"]) == (60, 60, 120)
+    assert "acknowledged nothing for 0.2 s" in worker.events("failed")[0]["text"]
 
 
 @pytest.mark.parametrize("steps", [False, True])
