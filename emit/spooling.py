@@ -167,6 +167,12 @@ class SpoolingOutput(SealingOutput):
 
     # -- from the disk
 
+    def read_again(self) -> None:
+        """Begin anew with what is on the disk: the window has forgotten what it had of it."""
+        if self.spool is not None:
+            self.disk.clear()
+            self.spool.at = self.spool.head
+
     def refill(self) -> None:
         """Give the window what is next, as far as it has room."""
         while self.spool is not None and self.window.room:

@@ -335,6 +335,7 @@ class TcpOutput(SpoolingOutput):
         self.interruption, self.away = why, True
         self.trouble_s = self.silent_s = None
         self.drop_all()
+        self.read_again()
 
     def pass_over(self, head: int) -> None:
         """Count what comes as undelivered while the receiver is away, and look for it."""

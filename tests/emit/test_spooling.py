@@ -100,6 +100,22 @@ def test_a_window_larger_than_the_ring_is_no_reason_to_wait(processes: Processes
     assert sums(worker)["spooled"] == 3000
 
 
+def turned(output: TcpOutput, now_s: float) -> None:
+    """Have an output do what there is to do, at a time."""
+    poller = select.poll()
+    for fd, events in output.descriptors().items():
+        poller.register(fd, events)
+    if poller.poll(1):
+        output.on_ready(now_s)
+    output.pump(output.consumer.head, now_s)
+
+
+def step(output: TcpOutput, now_s: float, condition: Callable[[], bool]) -> bool:
+    """Have it go on, and tell whether it has come far enough."""
+    turned(output, now_s)
+    return condition()
+
+
 def test_room_that_was_given_back_is_not_given_back_again(tmp_path: Path):
     """Chunks that went to the disk, and from there to the receiver: else two later ones share a place."""
     far = FarSide(["keep"] * 2)
@@ -108,29 +124,57 @@ def test_room_that_was_given_back_is_not_given_back_again(tmp_path: Path):
         spec = spooled(tmp_path, int(far.address.rpartition(":")[2]), retry_s=1e9, flush_s=0.001)
         output = TcpOutput(spec, consumer, counters)
         output.start(0.0)
-        poller = select.poll()
-
-        def turn(now_s: float) -> None:
-            for fd, events in output.descriptors().items():
-                poller.register(fd, events)
-                if poller.poll(1):
-                    output.on_ready(now_s)
-                poller.unregister(fd)
-            output.pump(consumer.head, now_s)
-
-        def step(now_s: float, condition: Callable[[], bool]) -> bool:
-            turn(now_s)
-            return condition()
-
-        wait_until(partial(step, 0.1, lambda: len(far.chunks) == 2), "two chunks that are kept")
-        wait_until(partial(step, 1.0, lambda: output.spooling), "chunks on the disk")
-        turn(100.0)  # no acknowledgement: the connection ends
-        wait_until(partial(step, 102.0, lambda: not output.working), "all of it delivered")
+        wait_until(partial(step, output, 0.1, lambda: len(far.chunks) == 2), "two chunks that are kept")
+        wait_until(partial(step, output, 1.0, lambda: output.spooling), "chunks on the disk")
+        turned(output, 100.0)  # no acknowledgement: the connection ends
+        wait_until(partial(step, output, 102.0, lambda: not output.working), "all of it delivered")
         output.close()
     finally:
         far.close()
     places = [at for each in output.kept.spare.values() for at, _warm in each]
     assert len(set(places)) == len(places) > 0
+
+
+class Moody(FarSide):
+    """Hangs up on every chunk until it takes them."""
+
+    taking = False
+
+    def serve(self, connection: socket.socket) -> None:
+        for frame in self.frames(connection):
+            if not self.taking:
+                return
+            connection.sendall(msgpack.packb({"ack": frame[2]["chunk"]}))
+
+
+def test_what_is_on_the_disk_outlasts_what_was_given_up(tmp_path: Path):
+    """The disk fails, too, while the receiver is away: memory is given up, and what is on the disk is not."""
+    far = Moody()
+    puts = iter([True] * 6 + [False] * 1000)
+
+    def put(spool: Spool, chunk: Any, frame: bytes, real: Any = Spool.put) -> None:
+        if not far.taking and not next(puts):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(spool, chunk, frame)
+
+    try:
+        consumer, counters = Consumer(ring_of(conversation(400))), Counters(worker_counters(1))
+        spec = spooled(tmp_path, int(far.address.rpartition(":")[2]), retry_s=5.0, flush_s=0.001)
+        output = TcpOutput(spec, consumer, counters)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Spool, "put", put)
+            output.start(0.0)
+            wait_until(partial(step, output, 1.0, lambda: bool(output.late)), "chunks that the disk does not take")
+            wait_until(partial(step, output, 20.0, lambda: output.away), "the end of its patience")
+            assert output.spooling
+            assert output.tally.undelivered > 0
+            far.taking = True
+            wait_until(partial(step, output, 60.0, lambda: not output.working), "what is on the disk")
+        output.close()
+    finally:
+        far.close()
+    assert counters["output0_drained"] == output.tally.spooled > 0
+    assert output.tally.spooled + output.tally.undelivered == 400
 
 
 def test_killed_with_chunks_on_disk(processes: Processes, tmp_path: Path):
