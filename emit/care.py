@@ -67,20 +67,20 @@ class Steps:
         self.start = self.end = consumer.tail
         self.whole = True  # the step ends where a message does
         self.messages = 1
-        self.trying = False  # the latest step is not known to be safe
+        self.trying = False  # the latest step is not known to be harmless
 
     @property
     def active(self) -> bool:
         """Whether there is anything to be careful with; what lies behind the last step waits for that, too."""
         return self.trying or self.end < self.care.until
 
-    def head(self, head: int, safe: int, cursor: int) -> int:
-        """Return up to where the outputs may go, the slowest of which is at `safe` and has taken up to `cursor`."""
-        if (safe if self.whole else cursor) >= self.end and self.end < head:
+    def head(self, head: int, tried: int, cursor: int) -> int:
+        """Return up to where the outputs may go, the slowest of which has tried and taken what is before these."""
+        if (tried if self.whole else cursor) >= self.end and self.end < head:
             self.messages = 1 if self.care.single else min(2 * self.messages, MOST_MESSAGES)
             self.start = self.end
             self.end, self.whole = self._next(head)
-        self.trying = self.end < self.care.until or safe < self.end
+        self.trying = self.end < self.care.until or tried < self.end
         if not self.trying:
             self.rest()
             return head

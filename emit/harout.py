@@ -73,6 +73,10 @@ class HarOutput(WholeOutput):
         oldest = [*self.lone[:1], *itertools.islice(self.asked.values(), 1)]
         return min([super().safe, *(asked.start for asked in oldest)])
 
+    @property
+    def tried(self) -> int:
+        return super().safe  # what waits for its response has been read
+
     def done(self, head: int) -> bool:
         return super().done(head) and self.text is None
 

@@ -191,6 +191,11 @@ class Output(abc.ABC):
         """Ring position from which a successor would have to go on."""
 
     @property
+    def tried(self) -> int:
+        """Ring position before which nothing can kill us any more, unless it comes with another message."""
+        return self.safe
+
+    @property
     def hungry(self) -> bool:
         """Whether a record that came now would be taken, or would push another out."""
         return True

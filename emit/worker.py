@@ -182,9 +182,9 @@ class Worker:
 
     def step(self, head: int) -> int:
         """Return up to where the outputs may go now."""
-        safe = min((output.safe for output in self.outputs), default=head)
+        tried = min((output.tried for output in self.outputs), default=head)
         cursor = min((output.cursor for output in self.outputs), default=head)
-        return self.steps.head(head, safe, cursor)
+        return self.steps.head(head, tried, cursor)
 
     def pump(self, head: int, now_s: float) -> None:
         """Give every output its turn, and the ring what all are done with."""

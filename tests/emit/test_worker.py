@@ -254,6 +254,16 @@ def test_a_limit_is_obeyed_while_traffic_comes(processes: Processes):
     assert worker.counters["output0_delivered"] == 400
 
 
+def test_a_careful_worker_does_not_wait_for_responses(processes: Processes, tmp_path: Path):
+    """A HAR output holds a request for half a minute; each step that ended in one took as long."""
+    ring = ring_of([request(number) for number in range(20)])
+    path = tmp_path / "m.har"
+    output = OutputSpec("file", 0, path=str(path), format="har")
+    worker = processes.worker(ring, output, care=Care(until=Consumer(ring).head))
+    assert worker.end() == 0
+    assert worker.counters["output0_delivered"] == path.read_bytes().count(b"startedDateTime") == 20
+
+
 @pytest.mark.parametrize("careful", [1, 2, 3, 7, 10])
 def test_a_careful_worker_leaves_nothing_in_a_ring_that_is_closed(processes: Processes, careful: int):
     """It is careful up to where its predecessor was; what lies behind that is not to be forgotten."""
