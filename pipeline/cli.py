@@ -1,5 +1,6 @@
 """The command line: options in, exit code out; all work is done by the modules that the commands call."""
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -363,5 +364,6 @@ def run_command_line(arguments: Sequence[str] | None = None) -> None:
 
 def _fail(text: str, code: int) -> int:
     for line in text.splitlines()[:1]:
-        sys.stderr.write(f"pipeline: error: {line}\n")
+        with contextlib.suppress(OSError):  # a full disk: the exit code says it, too
+            sys.stderr.write(f"pipeline: error: {line}\n")
     return code

@@ -4,6 +4,7 @@ In: the process as it is.  Out: the same with descriptors 0 to 2 open and no sig
 Invariant: what is right is left alone; a SIGHUP that is ignored stays so (nohup(1)).
 """
 
+import io
 import mmap
 import os
 import signal
@@ -22,8 +23,11 @@ def put_right() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored: the kernel tells nobody how a child ended
     for fd in (0, 1, 2):
         _fill(fd)
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115  # to the end
+    encoding = None if sys.stderr is None else sys.stderr.encoding
+    # Unbuffered: what a full disk does not take would be tried again with every flush, by whoever starts a process too.
+    sys.stderr = io.TextIOWrapper(
+        io.FileIO(2, "w", closefd=False), encoding=encoding, errors="backslashreplace", write_through=True
+    )
 
 
 def check_room() -> None:

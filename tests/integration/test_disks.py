@@ -162,7 +162,7 @@ def test_a_log_that_nobody_can_write_ends_nothing(place):
     configuration(place / "m.toml", reading("a.pcap"), writing("out.jsonl"))
     for form in ("plain", "json"):
         (place / "out.jsonl").unlink(missing_ok=True)
-        done, counts = ended(place, 'exec "$@" 2> /dev/full', "--log-format", form)
+        done, counts = ended(place, 'unset PYTHONUNBUFFERED; exec "$@" 2> /dev/full', "--log-format", form)
         assert (done.returncode, counts["output0_delivered"]) == (0, COUNT)
         assert len(messages(place / "out.jsonl")) == COUNT
 

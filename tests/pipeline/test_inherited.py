@@ -54,6 +54,19 @@ def test_a_standard_output_that_was_not_there_cannot_be_written_to():
     assert shown("", ">&-")["written"] is False
 
 
+def test_what_a_full_disk_does_not_take_of_the_log_is_not_tried_again():
+    """It stayed in a buffer, and whoever flushed that next failed: the start of a process, or the interpreter's end."""
+    program = (
+        "import sys\nfrom pipeline.inherited import put_right\nput_right()\n"
+        "try: sys.stderr.write('gone\\n')\nexcept OSError: print('told')\nsys.stderr.flush()"
+    )
+    command = 'unset PYTHONUNBUFFERED; exec "$@" 2> /dev/full'
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "told\n")
+
+
 @pytest.mark.parametrize("most", ["-d 30000", "-v 40000"])
 def test_who_has_too_little_memory_is_told_before_anything_else(most):
     """In the middle of an import it may be a SyntaxError, or a traceback of somebody else's module."""
