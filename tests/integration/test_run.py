@@ -192,7 +192,7 @@ def test_a_ledger_that_cannot_be_written_is_found_before_the_run(tmp_path, shop)
     config = configuration(tmp_path / "m.toml", reading("shop.pcap"), writing("out.jsonl"))
     done = pipeline(tmp_path, "run", "--config", config, "--ledger", "no/such/ledger.json")
     assert done.returncode == 1
-    assert errors(done) == ["--ledger no/such/ledger.json: cannot be written: No such file or directory"]
+    assert errors(done) == ["--ledger no/such/ledger.json: cannot be written: no such file or directory"]
     assert not (tmp_path / "out.jsonl").exists()
 
 

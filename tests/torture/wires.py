@@ -18,8 +18,9 @@ PATIENCE_S: Final = 5.0
 HELD_S: Final = 0.7
 """For how long a stalled connection forwards nothing: longer than the sender waits for bytes to be taken."""
 PIECE_BYTES: Final = 16 * 1024
-REACHES: Final = (100, 5_000, 30_000)
-"""Before how many bytes a fault strikes: within a frame's head, a chunk, or some chunks."""
+REACHES: Final = (100, 20_000, 60_000)
+"""Before how many bytes a fault strikes: within a frame\'s head, or some chunks.  One that is cut within a chunk, again
+and again, makes it look like one that the receiver does not take."""
 LONG_REACH: Final = 20_000_000
 """Every so-manieth connection lasts: a message of many parts has to get through at last."""
 EVERY: Final = 4
