@@ -136,9 +136,7 @@ class FileOutput(LineOutput):
             make_directories(path)
         fd = os.open(path, self.flags, 0o600)
         regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        if (
-            not regular
-        ):  # nobody else has this descriptor: whoever reads there slowly makes us wait, and no other output
+        if not regular:  # who reads there slowly makes us wait, and no other output; nobody else has this descriptor
             os.set_blocking(fd, False)
         return Target(path, begin_ns, number, fd, regular)
 
