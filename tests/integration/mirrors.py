@@ -148,7 +148,13 @@ class _Server6(_Server):
 def serving(where: Namespace, address: str = "", port: int = PORT) -> Iterator[int]:
     """Serve HTTP in a namespace; yields the port."""
     made = _Server6 if ":" in address else _Server
-    server = where.call(lambda: made((address or where.address, port), _Handler))
+    with answering(where.call(lambda: made((address or where.address, port), _Handler))) as bound:
+        yield bound
+
+
+@contextmanager
+def answering(server: http.server.HTTPServer) -> Iterator[int]:
+    """Have a server answer from a thread; yields its port."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tests.integration.jobs import LIMIT_S
-from tests.integration.mirrors import PORT
+from tests.integration.mirrors import PORT, answering
 from tests.namespace import Namespace
 
 SIZES: Final = (0, 10, 300, 300, 2_000, 2_000, 10_000, 30_000)
@@ -88,15 +88,8 @@ class Server(http.server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def serving(where: Namespace, port: int, handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
     """Serve in a namespace; yields the port."""
-    server = where.call(lambda: Server((where.address, port), handler))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(where.call(lambda: Server((where.address, port), handler))) as bound:
+        yield bound
 
 
 class Talkers:
