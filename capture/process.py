@@ -85,21 +85,44 @@ def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
         outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
         source.close()
 
+    life = Watch(spec)
     with ending(close):
         source.open()
-        if spec.attempt:
-            spec.counters.add("blind_ms", max(now_ms() - spec.shown[0]["alive_ms"], 0))
-        source.run(lambda: spec.events.tell("ready"), lambda: _live_on(spec))
+        source.run(life.begin, life.go_on)
+        life.see()  # what had to end before it could begin
+
+
+class Watch:
+    """When a live capture has its eyes open; the time in which all lanes have theirs shut is counted, by the first."""
+
+    def __init__(self, spec: CaptureSpec) -> None:
+        self.spec = spec
+        self.seeing = False
+
+    def begin(self) -> None:
+        """Everything is open."""
+        self.see()
+        self.spec.events.tell("ready")
+
+    def see(self) -> None:
+        """Count how long nobody captured, as of the last sign of a process that did."""
+        if self.seeing:
+            return
+        self.seeing = True
+        since_ms = self.spec.shown[0]["alive_ms"]
+        if since_ms and self.spec.live is not None and self.spec.live.turns.lane == 0:
+            self.spec.counters.add("blind_ms", max(now_ms() - since_ms, 0))
+
+    def go_on(self) -> None:
+        """Show that this process lives."""
+        self.spec.events.beat()
+        if self.seeing:
+            self.spec.shown[0].set("alive_ms", now_ms())
 
 
 def now_ms() -> int:
     """Return the time by CLOCK_MONOTONIC."""
     return time.monotonic_ns() // 1_000_000
-
-
-def _live_on(spec: CaptureSpec) -> None:
-    spec.events.beat()
-    spec.shown[0].set("alive_ms", now_ms())
 
 
 def _outlet(spec: CaptureSpec) -> Outlet:

@@ -67,7 +67,7 @@ CAPTURE_COUNTERS: Final = (
     "order_now",  # number of the newest order that is wholly in force
     "cpu_ms",  # of the capture process, live only
     "frames_lost",  # live only: a process that was killed had read them and not handed them over
-    "blind_ms",  # live only: between the death of a process and the next one's first look
+    "blind_ms",  # live only: between the death of a process and the next one's first look, once for all lanes
 )
 """The counters of a capture process, in the order of its page."""
 

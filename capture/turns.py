@@ -68,3 +68,9 @@ class Turns:
         page = self.pages[lane]
         values = takewhile(bool, (page[name] for name in PAGE))
         return {value & ~GROUP: (value & GROUP) >> 32 for value in values}
+
+
+def forget(pages: Iterable[Counters]) -> None:
+    """Have no lane have anything: all have ended, and are about to begin anew."""
+    for page in pages:
+        page.set(PAGE[0], 0)

@@ -45,6 +45,7 @@ class Child:
     ready: bool = False  # it has said so
     killed: bool = False  # by us, for good: not an error of its own
     hung: bool = False  # killed by us as it showed no sign of life
+    along: str = ""  # killed by us as this one had died, with which it begins anew
     reaped: bool = False  # it has ended, and is not started again
     due_s: float | None = None  # it has died; when it is started again
     died_s: float | None = None  # its successor has not shown yet that it works
@@ -90,14 +91,17 @@ def start_again(child: Child, hear: Callable[[str, dict[str, Any]], None], now_s
     new = replace(stage, spec=replace(spec, **more), events=more["events"])  # type: ignore[type-var]  # a dataclass
     child.process, child.reader = _spawn(new, hear)
     child.stage = new
-    child.failure, child.hung, child.due_s, child.began_s = None, False, None, now_s
+    child.failure, child.hung, child.along, child.due_s, child.began_s = None, False, "", None, now_s
     child.pulse = Pulse(child.beats(), now_s)
     return new
 
 
 def note_death(child: Child, now_s: float) -> float | None:
     """Note that its process has died; return after how long another is to be started, None: not at all."""
-    wait_s = child.deaths.note(reached(child.stage), now_s - child.began_s)
+    if child.along:
+        wait_s: float | None = child.deaths.forgive()
+    else:
+        wait_s = child.deaths.note(reached(child.stage), now_s - child.began_s)
     if wait_s is not None:
         child.due_s = now_s + wait_s
         child.died_s = now_s if child.died_s is None else child.died_s
@@ -111,6 +115,8 @@ def why(child: Child) -> str:
         return str(child.failure.get("text"))
     if child.hung:
         return f"{name} showed no sign of life and was killed"
+    if child.along:
+        return f"{name} begins anew together with {child.along}"
     if code < 0:
         return f"{name} was killed by {signal.Signals(-code).name}"
     return f"{name} ended with exit code {code} and gave no reason"

@@ -56,3 +56,8 @@ class Deaths:
         if self.in_row >= MOST_DEATHS:
             return None
         return float(min(FIRST_S * 2 ** (self.in_row - 1), LONGEST_S))
+
+    def forgive(self) -> float:
+        """Note one that came of another's; return what `note` does."""
+        self.total += 1
+        return FIRST_S

@@ -199,8 +199,9 @@ def _capture(
     return Stage(
         name, capture.process.main, spec, events, counters, writes=rings, source=True,
         assembled=None if route is None else route.page,
-        # Lanes of interfaces listen together, or not at all.
-        again=_can_be_read_again(spec.paths) if spec.live is None else len(rings) == 1 and not spec.live.turns.pages,
+        # Who splits the flows himself has pieces of datagrams that nobody else has.
+        again=_can_be_read_again(spec.paths) if spec.live is None else len(rings) == 1,
+        turns=() if spec.live is None else spec.live.turns.pages,
     )  # fmt: skip
 
 

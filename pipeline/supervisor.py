@@ -4,7 +4,8 @@ In: stages, and a function to call a few times per second.  Out: an `Outcome`.  
 or raises, no child is left.  Signal handlers only note the signal; the loop acts.
 
 A child that dies, or shows no sign of life, is started again, and goes on at its rings; one that dies again and again
-without getting on ends the run.  Errors that a child explains are not of that kind: they would come again.
+without getting on ends the run.  Errors that a child explains are not of that kind: they would come again.  Some share
+what only all of them can begin anew: if one dies, the others are ended, too, and all are started again.
 
 Workers can be succeeded while the run goes on: each successor is started first, and waits for the end of the worker
 whose ring it takes over; that one is asked to leave when all successors are ready.  One whose ring has no further use,
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 from capture.child import BUG_EXIT_CODE
 from capture.ring import Producer
+from capture.turns import forget
 from emit.succession import Ended
 from pipeline.events import EventReader, log_event
 from pipeline.processes import Child, exit_code, note_death, start, start_again, why
@@ -238,6 +240,7 @@ class Supervisor:
                 child.reader.finish(killed=False)
             log.debug("%s ended with %d", child.stage.name, code)
             if code != 0 and self._may_return(child, code) and self._await(child, now_s):
+                self._take_along(child)
                 continue
             child.reaped = True
             if code != 0:
@@ -272,6 +275,29 @@ class Supervisor:
         log.warning("%s; it is started again in %g s", why(child), wait_s)
         return True
 
+    def _take_along(self, child: Child) -> None:
+        """End those that have to begin anew with a child that has died."""
+        for each in self._others(child):
+            if each.running and not each.along:
+                each.along = child.stage.name
+                each.process.kill()
+
+    def _others(self, child: Child) -> list[Child]:
+        """Return those that begin anew together with a child, without it; nobody does when all are to stop."""
+        turns = child.stage.turns
+        if not turns or self.stopping:
+            return []
+        return [each for each in self.children if each.stage.turns is turns and each is not child]
+
+    def _due(self, now_s: float) -> list[Child]:
+        """Return those whose time has come to be started again; those that begin together, when it has come for all."""
+        due = [child for child in self.children if child.due_s is not None and now_s >= child.due_s]
+        together = [child for child in due if all(each in due for each in self._others(child))]
+        for child in together:
+            if self._others(child):
+                forget(child.stage.turns)
+        return together
+
     def _tick_s(self, living: Sequence[Child]) -> float:
         """Return how long to wait at most: less while somebody is about to come back."""
         return QUICK_TICK_S if any(child.died_s is not None for child in living) else TICK_S
@@ -279,9 +305,9 @@ class Supervisor:
     def _revive(self) -> None:
         """Start those again whose time has come, see who is back, and end those that hang."""
         now_s = time.monotonic()
+        for child in self._due(now_s):
+            self._start_again(child, now_s)
         for child in self.children:
-            if child.due_s is not None and now_s >= child.due_s:
-                self._start_again(child, now_s)
             if not child.running:
                 continue
             silent_s = child.pulse.look(child.beats(), now_s)
@@ -301,6 +327,7 @@ class Supervisor:
         except OSError as error:
             log.error("%s cannot be started again yet: %s", before.name, error.strerror)
             child.due_s = now_s + LONGEST_S
+            self._take_along(child)
             return
         self.wiring.replace(before, stage)
 

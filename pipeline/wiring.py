@@ -37,6 +37,7 @@ class Stage:
     cores: tuple[int, ...] = ()  # that it keeps to; none: all
     rights: Rights = field(default_factory=Rights)  # what it may do, of what this process may
     again: bool = True  # it is started again if it dies
+    turns: tuple[Counters, ...] = ()  # pages of stages that share something; if one dies, all of them begin anew
 
     @property
     def kind(self) -> str:

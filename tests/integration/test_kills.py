@@ -26,9 +26,10 @@ def test_killed_at_random_everything_that_reached_a_ring_arrives_once(tmp_path, 
 
 
 @needs_root
-def test_killed_at_random_a_live_mirror_goes_on_and_says_what_it_missed(tmp_path):
-    """The capture too: time in which nobody looked is counted, and what is said afterwards arrives."""
-    toll = torture_live(tmp_path, 8, 13)
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_killed_at_random_a_live_mirror_goes_on_and_says_what_it_missed(tmp_path, lanes):
+    """The captures too: time in which nobody looked is counted, and what is said afterwards arrives."""
+    toll = torture_live(tmp_path, 8, 13, lanes)
     assert toll.killed["capture of live"]
     assert toll.lost["blind_ms"] > 0
     check(toll)

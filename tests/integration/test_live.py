@@ -1,5 +1,6 @@
 """Live runs in network namespaces: what servers and clients said to each other comes out, and nothing else does."""
 
+import http.client
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from tests.namespace import Namespace, needs_root, pair
 pytestmark = needs_root
 
 WORKS = "capture works again"
+OPENED = "capturing on"
 PORTS = f"ports = [{PORT}]"
 VETH = 'interfaces = ["{}"]\n' + PORTS
 ADDRESSES = ("10.9.0.1/24", "10.9.0.2/24")
@@ -67,6 +69,40 @@ def test_a_capture_that_is_killed_is_followed_by_another_that_takes_up_the_inter
         assert mirror.ledger["closed"]
         assert mirror.ledger["restarts"] == {"capture": 3}
         assert 0 < mirror.counted("capture", "blind_ms") < 3 * 1500
+
+
+def test_lanes_of_which_one_is_killed_begin_anew_together(tmp_path):
+    """The kernel had its flows with the others at once; afterwards each flow is in the lane that it was in before."""
+    connections: list[http.client.HTTPConnection] = []
+    asked: list[str] = []
+
+    def ask(what: str) -> list[str]:
+        """One request on each of several connections, which stay."""
+        for at in range(12):
+            if len(connections) <= at:
+                connections.append(http.client.HTTPConnection(server.address, PORT, timeout=LIMIT_S))
+            connections[at].request("GET", f"/{what}/{at}")
+            connections[at].getresponse().read()
+        return targets(12, what)
+
+    with pair(*ADDRESSES) as (client, server), serving(server):
+        with mirroring(tmp_path, veth(server, "lanes = 3"), where=server) as mirror:
+            asked.extend(client.call(lambda: ask("first")))
+            for at in range(2):
+                until(mirror, lambda: set(mirror.requests()) == set(asked), "what came before")
+                victim = next(each for each in processes_under(mirror.job.pid) if comm(each) == f"capture {at}")
+                os.kill(victim, signal.SIGKILL)
+                until(mirror, lambda at=at: sum(OPENED in line for line in mirror.said) == 3 * (at + 2), OPENED)
+                asked.extend(client.call(lambda at=at: ask(f"after{at}")))
+            until(mirror, lambda: set(mirror.requests()) == set(asked), "what came after")
+            for each in connections:
+                each.close()
+            assert mirror.stop() == 3, "the loss shows under --strict"
+        assert sorted(mirror.requests()) == sorted(asked)
+        assert mirror.ledger["closed"]
+        assert mirror.ledger["restarts"] == {"capture 0": 2, "capture 1": 2, "capture 2": 2}
+        assert mirror.counted("assemble", "flows") == len(connections)
+        assert 0 < mirror.counted("capture", "blind_ms") < 2 * 3000
 
 
 def comm(pid: int) -> str:

@@ -236,6 +236,32 @@ def stall_once(spec: FakeSpec) -> None:
     read_all(spec)
 
 
+def die_once(spec: FakeSpec) -> None:
+    """Be killed; the second writes a record."""
+    if spec.attempt == 0:
+        die(spec)
+    write_one(spec)
+
+
+def wait_once(spec: FakeSpec) -> None:
+    """Do nothing until somebody ends it; the second writes a record."""
+    if spec.attempt == 0:
+        run_child(threading.Event().wait, spec.events, spec.parent)
+    write_one(spec)
+
+
+def write_one(spec: FakeSpec) -> None:
+    """Write a record, and end."""
+
+    def body() -> None:
+        assert spec.writes is not None
+        producer = Producer(spec.writes)
+        producer.put(KIND, b"only")
+        producer.close()
+
+    run_child(body, spec.events, spec.parent)
+
+
 def fail(spec: FakeSpec) -> None:
     """End with an error of ours."""
 

@@ -16,6 +16,7 @@ import pytest
 from capture.child import EventQueue
 from capture.counters import Counters
 from capture.ring import Consumer, Producer, Ring
+from capture.turns import PAGE
 from emit.succession import Ended
 from pipeline import events
 from pipeline.supervisor import Outcome, Supervisor
@@ -132,6 +133,28 @@ def test_a_child_that_dies_or_hangs_is_started_again_and_goes_on(target, caplog)
     said = [record.getMessage() for record in caplog.records if record.name == "supervisor"]
     assert any("it is started again in 0.05 s" in line for line in said)
     assert not multiprocessing.active_children()
+
+
+def test_those_who_share_something_begin_anew_together(caplog):
+    """One of them dies: the other is ended, and what they had shown each other is forgotten before either begins."""
+    caplog.set_level(logging.INFO)
+    pages = (Counters(PAGE), Counters(PAGE))
+    rings = [Ring.create(RING_BYTES) for _ in pages]
+    readers = [stage(f"worker {at}", children.read_all, reads=ring) for at, ring in enumerate(rings)]
+    writers = [
+        replace(stage(f"capture {at}", target, writes=ring, again=True), turns=pages)
+        for at, (target, ring) in enumerate(zip((children.die_once, children.wait_once), rings, strict=True))
+    ]
+    for page in pages:
+        page.set(PAGE[0], 1)
+    run = Wiring([*readers, *writers], {}, ())
+    outcome = Supervisor(run, lambda: None).run()
+    assert (outcome.exit_code, outcome.errors) == (0, [])
+    assert run.restarts() == {"capture 0": 1, "capture 1": 1}
+    assert seen(run) == {"worker 0": 1, "worker 1": 1, "capture 0": 0, "capture 1": 0}
+    assert [page[PAGE[0]] for page in pages] == [0, 0]
+    said = [record.getMessage() for record in caplog.records if record.name == "supervisor"]
+    assert any("capture 1 begins anew together with capture 0" in line for line in said)
 
 
 def test_who_goes_on_does_not_wait_for_the_last_words_of_who_was_killed(monkeypatch):

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,7 @@ SMALL_RINGS: Final = '\n[ring]\nframes = "1MiB"\nmessages = "1MiB"\nbatch_frames
 VICTIMS: Final = (
     ("near", "capture"), ("near", "assembler"), ("near", "worker 0"), ("far", "receiver"), ("far", "worker 0"),
 )  # fmt: skip
-LABELS: Final = {("near", "worker 0"): "sender's worker", ("far", "worker 0"): "receiver's worker"}
+LABELS: Final = {("near", "worker"): "sender's worker", ("far", "worker"): "receiver's worker"}
 
 
 @dataclass
@@ -97,12 +97,17 @@ class Toll:
 
 def label(kind: str, side: str, name: str) -> str:
     """Say which process of a scene this is."""
-    return f"capture of {kind}" if name == "capture" else LABELS.get((side, name), name)
+    if name.startswith("capture"):
+        return f"capture of {kind}"
+    name = name.rstrip(" 0123456789")
+    return LABELS.get((side, name), name)
 
 
-def strike(dice: random.Random, kind: str, near: Pipeline, far: Pipeline, spare: str, toll: Toll) -> None:
+def strike(
+    dice: random.Random, kind: str, near: Pipeline, far: Pipeline, victims: Sequence[tuple[str, str]], toll: Toll
+) -> None:
     """Kill a process, or stop it for a moment."""
-    side, name = dice.choice([each for each in VICTIMS if each[1] != spare])
+    side, name = dice.choice(victims)
     pid, victim = (near if side == "near" else far).child(name), label(kind, side, name)
     pause_s = dice.random() * LONGEST_PAUSE_S if dice.random() < 0.2 else None
     with suppress(ProcessLookupError):  # of two at once it may be the one that was about to go
@@ -117,8 +122,9 @@ def strike(dice: random.Random, kind: str, near: Pipeline, far: Pipeline, spare:
 
 
 def strikes(
-    count: int, dice: random.Random, kind: str, near: Pipeline, far: Pipeline, arrived: Path, spare: str = ""
-) -> Toll:
+    count: int, dice: random.Random, kind: str, near: Pipeline, far: Pipeline, arrived: Path,
+    victims: Sequence[tuple[str, str]],
+) -> Toll:  # fmt: skip
     """Strike so often, now and then two at once, then see that all goes on."""
     toll = Toll()
 
@@ -130,7 +136,7 @@ def strikes(
     while toll.kills < count:
         more(dice.randrange(1, MOST_BYTES))
         for _ in range(min(dice.choice((1, 1, 1, 2)), count - toll.kills)):
-            strike(dice, kind, near, far, spare, toll)
+            strike(dice, kind, near, far, victims, toll)
     more(MOST_BYTES)
     return toll
 
@@ -151,7 +157,8 @@ def torture(directory: Path, kills: int, seed: int, source: Path | None = None) 
         near = Pipeline("near", directory, ("run", "--config", config))
         arrived = directory / "far" / "received.jsonl"
         with ended(near):
-            toll = strikes(kills, dice, "files", near, far, arrived, spare)
+            victims = [each for each in VICTIMS if each[1] != spare]
+            toll = strikes(kills, dice, "files", near, far, arrived, victims)
             assert (near.stop(), far.stop()) == (0, 0), near.text + far.text
     found = Counter(number_of(each) for each in messages(arrived))
     check(found, near, far)
@@ -200,11 +207,20 @@ def check(found: Counter[Any], near: Pipeline, far: Pipeline) -> None:
     ours, its = near.ledger(), far.ledger()
     assert (ours["closed"], its["closed"]) == (True, True), near.text + far.text
     assert max(found.values()) == 1, found.most_common(3)
-    assert len(found) == ours["counters"]["assemble"]["messages"] == ours["counters"]["workers"][0]["output0_delivered"]
+    delivered = sum(each["output0_delivered"] for each in ours["counters"]["workers"])
+    assert len(found) == ours["counters"]["assemble"]["messages"] == delivered
     assert len(found) == its["counters"]["receiver"]["messages"]
 
 
-def torture_live(directory: Path, kills: int, seed: int) -> Toll:
+def victims_of(lanes: int) -> list[tuple[str, str]]:
+    """Return whom to kill in a run with so many lanes."""
+    if lanes == 1:
+        return list(VICTIMS)
+    near = [("near", f"{kind} {lane}") for kind in ("capture", "assembler", "worker") for lane in range(lanes)]
+    return [*near, *(each for each in VICTIMS if each[0] == "far")]
+
+
+def torture_live(directory: Path, kills: int, seed: int, lanes: int = 1) -> Toll:
     """Have an interface watched while somebody talks, kill so often, and hold what arrived against what was said."""
     dice, asked = random.Random(seed), []
     pause = threading.Event()
@@ -222,7 +238,7 @@ def torture_live(directory: Path, kills: int, seed: int) -> Toll:
         listen = ("receive", "--listen", "127.0.0.1:0", "--to", "received.jsonl")
         far = server.call(lambda: Pipeline("far", directory / "far", listen))
         stack.enter_context(ended(far))
-        source = f'type = "live"\ninterfaces = ["{server.device}"]\nports = [{PORT}]'
+        source = f'type = "live"\ninterfaces = ["{server.device}"]\nports = [{PORT}]\nlanes = {lanes}'
         output = f'type = "tcp"\naddress = "{far.address()}"\npolicy = "block"'
         config = configuration(directory / "m.toml", source, output)
         near = server.call(lambda: Pipeline("near", directory, ("run", "--config", config, "-v")))
@@ -230,8 +246,8 @@ def torture_live(directory: Path, kills: int, seed: int) -> Toll:
         near.wait_for("ready: every source")
         arrived = directory / "far" / "received.jsonl"
         with again_and_again(talk):
-            toll = strikes(kills, dice, "live", near, far, arrived)
-        wait_until(near.all_back, "everybody works again")
+            toll = strikes(kills, dice, "live", near, far, arrived, victims_of(lanes))
+        wait_until(lambda: near.all_back() and near.watches(lanes), "everybody works again")
         last = len(asked)
         talk()
         wait_until(lambda: asked[-1] in arrived.read_text() or near.job.poll() is not None, "the last message")
@@ -259,10 +275,12 @@ def main(minutes: float, kills: int | None = None) -> Iterator[str]:
             live = POSSIBLE and seed % 3 == 0
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory)
-                result = torture_live(path, count, seed) if live else torture(path, count, seed, source)
+                lanes = 1 + seed // 3 % 2
+                result = torture_live(path, count, seed, lanes) if live else torture(path, count, seed, source)
             what = f"{result.kills} kills, {result.restarts} restarts, {result.messages:,} messages once each"
             lost = ", ".join(f"{name} {count:,}" for name, count in result.lost.items() if count) or "nothing lost"
-            yield f"seed {seed}, {'live' if live else 'files'}: {what}; {lost}"
+            kind = f"live, lanes {lanes}" if live else "files"
+            yield f"seed {seed}, {kind}: {what}; {lost}"
             total.add(result)
             tried += result.kills
             seed += 1

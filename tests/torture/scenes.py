@@ -19,6 +19,7 @@ from typing import Any, Final
 from tests.integration.jobs import LIMIT_S, start, wait_until
 
 DIED: Final = re.compile(r"supervisor: (?:warning: )?(.+) was killed by SIGKILL; it is started again")
+ANEW: Final = re.compile(r"supervisor: (?:warning: )?capture.*; it is started again")
 BACK: Final = re.compile(r"supervisor: (.+) works again, ([0-9.]+) s after it died")
 
 
@@ -108,6 +109,11 @@ class Pipeline:
             elif back := BACK.search(line):
                 waiting.discard(back[1])
         return not waiting
+
+    def watches(self, lanes: int) -> bool:
+        """Whether all captures of an interface see it, as far as is known: one that works again is still to open it."""
+        died = max((at for at, line in enumerate(self.said) if ANEW.search(line)), default=-1)
+        return sum("capturing on" in line for line in self.said[died + 1 :]) >= lanes
 
     def address(self) -> str:
         """Where it listens."""
