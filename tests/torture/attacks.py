@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, Final
 
 import msgpack
@@ -28,9 +29,14 @@ class Client:
 
     def __init__(self, port: int, seconds: float, seed: int) -> None:
         self.port = port
-        self.end_s = time.monotonic() + seconds
+        self.seconds = seconds
         self.random = random.Random(seed)
         self.pause = threading.Event()
+
+    @cached_property
+    def end_s(self) -> float:
+        """When its time is over, which begins when this is first asked for: not before what it sends is ready."""
+        return time.monotonic() + self.seconds
 
     @property
     def on(self) -> bool:
