@@ -16,10 +16,13 @@ from capture.records cimport KIND_CLOCK as C_KIND_CLOCK
 from capture.records cimport KIND_FRAMES as C_KIND_FRAMES
 from capture.records cimport LINK_CLOCK as C_LINK_CLOCK
 from capture.records cimport LINK_MADE as C_LINK_MADE
+from capture.records cimport LINK_SHIFT as C_LINK_SHIFT
 from capture.records cimport ROUTED as C_ROUTED
 from capture.ring cimport Producer
 
-from capture.records import BATCH_HEADER, FRAME_ENTRY, KIND_CLOCK, KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED
+from capture.records import (
+    BATCH_HEADER, FRAME_ENTRY, KIND_CLOCK, KIND_FRAMES, LINK_CLOCK, LINK_MADE, LINK_SHIFT, ROUTED,
+)
 
 FULL = -1
 """`gather` ended because the batch is full."""
@@ -36,7 +39,7 @@ cdef enum:
 if (
     sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size
     or sizeof(BatchMeta) != 16 or (C_KIND_FRAMES, C_KIND_CLOCK) != (KIND_FRAMES, KIND_CLOCK)
-    or (C_ROUTED, C_LINK_CLOCK, C_LINK_MADE) != (ROUTED, LINK_CLOCK, LINK_MADE)
+    or (C_ROUTED, C_LINK_CLOCK, C_LINK_MADE, C_LINK_SHIFT) != (ROUTED, LINK_CLOCK, LINK_MADE, LINK_SHIFT)
 ):
     raise ImportError("frames: the compiled batch layout differs from the tables in capture/records.py")
 

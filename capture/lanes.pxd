@@ -11,6 +11,7 @@ cdef struct Lane:
     size_t limit           # bytes of frames that there is room for
     size_t entries
     size_t size            # bytes of frames
+    int64_t shift_ns       # what was added to the frames' times for timers when the batch was opened
     bint lost              # there was no room in the ring: what comes is counted as dropped
     uint64_t amount        # entries in the ring, ever
     uint64_t behind        # entries still to come that a process before this one has put there
@@ -26,6 +27,7 @@ cdef class Lanes:
     cdef Lane* lanes           # owned
     cdef readonly uint32_t count
     cdef readonly size_t largest
+    cdef int64_t shift_ns      # what is added to the frames' times for timers
     cdef readonly uint64_t records
     cdef readonly uint64_t dropped_frames
     cdef readonly uint64_t dropped_bytes
@@ -35,7 +37,9 @@ cdef class Lanes:
     cdef size_t most_bytes
     cdef follow(self, list marks)
     cdef uint8_t* add(self, uint32_t lane, const FrameEntry* like, uint16_t link, size_t size) noexcept nogil
+    cdef void tell(self, uint16_t link, int64_t ts_ns) noexcept nogil
     cdef void tell_time(self, int64_t ts_ns) noexcept nogil
+    cdef void tell_shift(self, int64_t shift_ns) noexcept nogil
     cdef void end_turn(self) noexcept nogil
     cdef void open(self, uint32_t number, size_t size) noexcept nogil
     cdef void hand_over(self, uint32_t number) noexcept nogil

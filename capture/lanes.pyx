@@ -16,7 +16,7 @@ from libc.string cimport memmove
 
 from capture.counters cimport Counters
 from capture.marks cimport Mark
-from capture.records cimport KIND_FRAMES, LINK_CLOCK, LINK_MADE, ROUTED, BatchHeader, FrameEntry
+from capture.records cimport KIND_FRAMES, LINK_CLOCK, LINK_MADE, LINK_SHIFT, ROUTED, BatchHeader, FrameEntry
 from capture.ring cimport Producer
 
 
@@ -90,7 +90,7 @@ cdef class Lanes:
             self.hand_over(lane)
         if to.room == NULL:
             self.open(lane, size)
-        if to.lost and link != LINK_CLOCK:
+        if to.lost and link != LINK_CLOCK and link != LINK_SHIFT:
             self.dropped_frames += 1
             self.dropped_bytes += like.caplen if link == LINK_MADE else size
         entry = <FrameEntry*>(to.room + sizeof(BatchHeader)) + to.entries
@@ -104,10 +104,19 @@ cdef class Lanes:
 
     cdef void tell_time(self, int64_t ts_ns) noexcept nogil:
         """Let every lane know that time has come as far as this."""
-        cdef FrameEntry entry = FrameEntry(ts_ns, 0, 0, 0, LINK_CLOCK, 0)
+        self.tell(LINK_CLOCK, ts_ns)
+
+    cdef void tell_shift(self, int64_t shift_ns) noexcept nogil:
+        """Let every lane know what is added to the times of the frames from here on."""
+        self.shift_ns = shift_ns
+        self.tell(LINK_SHIFT, shift_ns)
+
+    cdef void tell(self, uint16_t link, int64_t ts_ns) noexcept nogil:
+        """Add an entry without bytes to every lane."""
+        cdef FrameEntry entry = FrameEntry(ts_ns, 0, 0, 0, link, 0)
         cdef uint32_t number
         for number in range(self.count):
-            self.add(number, &entry, LINK_CLOCK, 0)
+            self.add(number, &entry, link, 0)
 
     cdef void end_turn(self) noexcept nogil:
         """Hand over what has been waiting for long; to be called after every batch from the source."""
@@ -123,6 +132,7 @@ cdef class Lanes:
         cdef size_t needed
         to.table = 1 if size > self.most_bytes else self.most_frames
         to.limit = max(size, self.most_bytes)
+        to.shift_ns = self.shift_ns
         to.since = self.records
         needed = sizeof(BatchHeader) + to.table * sizeof(FrameEntry) + to.limit
         to.room = (<Producer>self.ends[number]).try_reserve(needed)
@@ -146,7 +156,7 @@ cdef class Lanes:
             memmove(to.room + table, to.room + sizeof(BatchHeader) + to.table * sizeof(FrameEntry), to.size)
         header.frames = <uint32_t>to.entries
         header.routed = ROUTED
-        header.first = 0
+        header.first = <uint64_t>to.shift_ns
         (<Producer>self.ends[number]).commit(KIND_FRAMES, table + to.size)
         (<Producer>self.ends[number]).publish()
         to.amount += to.entries

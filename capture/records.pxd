@@ -10,6 +10,7 @@ cdef enum:
     ROUTED = 1
     LINK_CLOCK = 0xFFFF
     LINK_MADE = 0xFFFE
+    LINK_SHIFT = 0xFFFD
 
 cdef struct BatchHeader:
     uint32_t frames

@@ -29,7 +29,7 @@ BATCH_HEADER: Final = struct.Struct("<IIQ")
 
 at 0, 4 bytes   frames     number of entries, at least 1
 at 4, 4 bytes   routed     0: every frame of the run, as captured; ROUTED: one lane's share, from capture/route.pyx
-at 8, 8 bytes   first      number of the first frame in this run, from 1; ROUTED: 0
+at 8, 8 bytes   first      number of the first frame in this run, from 1; ROUTED: what LINK_SHIFT said last, at first 0
 """
 
 ROUTED: Final = 1
@@ -46,9 +46,11 @@ at 22, 2 bytes   source    which of the run's inputs it came from, from 0
 """
 
 LINK_CLOCK: Final = 0xFFFF
-"""Link of a ROUTED entry without bytes: in the run as a whole, a frame of time `ts_ns` came here."""
+"""Link of a ROUTED entry without bytes: in the run as a whole, time for timers has come as far as `ts_ns` here."""
 LINK_MADE: Final = 0xFFFE
 """Link of a ROUTED entry that is not a frame, but what the route made of several, in a layout of its own."""
+LINK_SHIFT: Final = 0xFFFD
+"""Link of a ROUTED entry without bytes: from here on, `ts_ns` is what is added to the time of a frame for timers."""
 
 CAPTURE_COUNTERS: Final = (
     "frames_captured",  # read from the source, whatever became of them
