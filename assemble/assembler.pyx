@@ -8,7 +8,7 @@ Invariant: time is the packets' alone; the same frames give the same messages ho
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from assemble.clock cimport is_due
+from assemble.clock cimport SHIFT_MOST_NS, TICK_NS, come_to, is_due, is_quiet, is_told, time_of
 from assemble.decode cimport Decoder, Packet
 from assemble.http1 cimport Http1Framer
 from assemble.links cimport LINK_ETHERNET, is_rare
@@ -18,17 +18,13 @@ from assemble.sink cimport BufferSink, MessageSink
 from assemble.tally cimport Tally, count
 from capture.counters cimport Counters
 from capture.frames cimport Merger, Segment
-from capture.records cimport KIND_CLOCK, KIND_FRAMES, LINK_CLOCK, LINK_MADE, BatchHeader, FrameEntry
+from capture.records cimport KIND_CLOCK, KIND_FRAMES, LINK_CLOCK, LINK_SHIFT, BatchHeader, FrameEntry
 from capture.ring cimport HEADER_BYTES, Consumer, RecordHeader
 
 from assemble.rare import strip
 from assemble.tally import ASSEMBLE_COUNTERS
 from capture.errors import MirrorError
 from capture.records import BATCH_HEADER, FRAME_ENTRY
-
-
-cdef enum:
-    NEVER_NS = 0x7FFFFFFFFFFFFFFF    # the last time that there is
 
 
 if sizeof(BatchHeader) != BATCH_HEADER.size or sizeof(FrameEntry) != FRAME_ENTRY.size:
@@ -46,7 +42,7 @@ cdef uint64_t frames_in(const RecordHeader* record) noexcept nogil:
     if not header.routed:
         return header.frames
     for index in range(header.frames):
-        if entry[index].link != LINK_CLOCK:
+        if entry[index].link != LINK_CLOCK and entry[index].link != LINK_SHIFT:
             frames += 1
     return frames
 
@@ -71,14 +67,18 @@ cdef class Assembler:
         """Decode one frame, count it as decoded or refused, and put its packet with those for `take_ready`."""
         cdef Packet* packet
         cdef Tally verdict
+        cdef int64_t now_ns
         cdef bint joined
         if link != LINK_ETHERNET and is_rare(link):
             self.take_rare(frame, caplen, link, ts_ns)
             return
-        if is_due(&self.tick_ns, ts_ns):
-            self.tick(ts_ns)
+        now_ns = time_of(&self.clock, ts_ns)
+        if not is_quiet(&self.clock, now_ns):
+            now_ns = self.look(ts_ns)
         packet = &self.ready[self.ready_count]
-        verdict = self.decoder.decode(frame, caplen, link, ts_ns, packet)
+        packet.ts_ns = ts_ns
+        packet.now_ns = now_ns
+        verdict = self.decoder.decode(frame, caplen, link, packet)
         if verdict != Tally.frames_decoded:
             count(self.tally, verdict, 1)
             return
@@ -117,15 +117,22 @@ cdef class Assembler:
             self.reassembler.take(&self.ready[i])
         self.ready_count = 0
 
-    cdef void tick(self, int64_t ts_ns) noexcept nogil:
+    cdef int64_t look(self, int64_t ts_ns) noexcept nogil:
+        """Look at the timers if it is time; return what time it is for them."""
+        cdef int64_t now_ns = come_to(&self.clock, ts_ns)
+        if is_due(&self.clock, now_ns):
+            self.tick(now_ns)
+        return now_ns
+
+    cdef void tick(self, int64_t now_ns) noexcept nogil:
         """Look at all timers."""
         self.take_ready()
-        self.reassembler.tick(ts_ns)
-        self.decoder.fragments.tick(ts_ns)
+        self.reassembler.tick(now_ns)
+        self.decoder.fragments.tick(now_ns)
 
     cdef void pass_time(self, int64_t ts_ns) noexcept nogil:
         """Look at the timers if it is time, though no frame came."""
-        if is_due(&self.tick_ns, ts_ns):
+        if is_told(&self.clock, &ts_ns):
             self.tick(ts_ns)
             self.sink.publish()
 
@@ -143,7 +150,11 @@ cdef class Assembler:
         cdef Packet* packet = &self.ready[self.ready_count]
         if link == LINK_CLOCK:
             self.tick(ts_ns)
+            self.clock.tick_ns = ts_ns + TICK_NS
             return True
+        if link == LINK_SHIFT:
+            self.clock.shift_ns = ts_ns
+            return 0 <= ts_ns <= <int64_t>SHIFT_MOST_NS
         if size < sizeof(Packet):
             return False
         memcpy(packet, data, sizeof(Packet))
@@ -178,11 +189,14 @@ cdef class Assembler:
         if begin > size:
             return False
         if header.routed:
-            self.tick_ns = NEVER_NS        # but when the route says so
+            if header.first > <uint64_t>SHIFT_MOST_NS:
+                return False
+            self.clock.led = True
+            self.clock.shift_ns = <int64_t>header.first
         for index in range(header.frames):
             if <size_t>entry[index].offset + entry[index].caplen > size - begin:
                 break
-            if header.routed and entry[index].link >= LINK_MADE:
+            if header.routed and entry[index].link >= LINK_SHIFT:
                 if not self.take_routed(batch + begin + entry[index].offset, entry[index].caplen, entry[index].link,
                                         entry[index].ts_ns):
                     break

@@ -28,7 +28,8 @@ cdef struct Packet:           # one TCP segment
     uint8_t flags             # TCP_ bits
     uint8_t ipv6
     uint64_t realm            # the network that the addresses belong to, where these are kept apart; else 0
-    int64_t ts_ns
+    int64_t ts_ns             # as captured
+    int64_t now_ns            # the time that timers run on (assemble/clock.pxd)
     uint64_t[6] key           # of its flow; set by FlowTable.aim, like what follows
     uint64_t place            # keyed hash of that: where a table has it
     int side                  # which side of the flow sent it
@@ -46,8 +47,7 @@ cdef class Decoder:
     cdef bint checksums
     cdef bint by_vlan
     cdef bint by_tunnel
-    cdef Tally decode(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns,
-                      Packet* out) noexcept nogil
+    cdef Tally decode(self, const uint8_t* frame, size_t caplen, uint16_t link, Packet* out) noexcept nogil
     cdef Tally read_ip(self, Cursor* c, const Realm* realm, Layer* layer, Packet* out) noexcept nogil
     cdef Tally read_ipv4(self, Cursor* c, const Realm* realm, Layer* layer, Packet* out) noexcept nogil
     cdef Tally read_ipv6(self, Cursor* c, const Realm* realm, Layer* layer, Packet* out) noexcept nogil

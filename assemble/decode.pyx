@@ -59,15 +59,16 @@ cdef class Decoder:
         self.by_tunnel = "tunnel" in settings.separate
         self.checksums = settings.checksums
 
-    cdef Tally decode(self, const uint8_t* frame, size_t caplen, uint16_t link, int64_t ts_ns,
-                      Packet* out) noexcept nogil:
-        """Read one frame; `frames_decoded` fills everything in `out`, else it is the counter of what it is."""
+    cdef Tally decode(self, const uint8_t* frame, size_t caplen, uint16_t link, Packet* out) noexcept nogil:
+        """Read one frame; `frames_decoded` fills `out`, else it is the counter of what it is.
+
+        The two times in `out` are set already.
+        """
         cdef Cursor c = Cursor(frame, caplen)
         cdef Realm realm = Realm(0, 0, 0)
         cdef Layer layer
         cdef Tally verdict = Tally.frames_decoded
         cdef int _depth
-        out.ts_ns = ts_ns
         if self.fragments.rows[<int>LENT].head != NULL:
             self.fragments.begin_frame()
         if link == LINKTYPE_ETHERNET and caplen >= ETHERNET_BYTES and be16(frame + 12) == IPV4:
@@ -187,7 +188,7 @@ cdef class Decoder:
         piece.data = c.at
         piece.size = c.left
         piece.cut = out.cut
-        piece.ts_ns = out.ts_ns
+        piece.now_ns = out.now_ns
         if not self.fragments.take(piece, c, &layer.protocol, &cut):
             return Tally.fragments_held
         out.cut = <uint32_t>cut
@@ -225,10 +226,11 @@ cdef class Decoder:
         cdef size_t size = frame.shape[0]
         cdef const uint8_t* at = NULL
         cdef Tally verdict
+        packet.ts_ns = packet.now_ns = ts_ns
         if size:
             at = &frame[0]
         with nogil:
-            verdict = self.decode(at, size, link, ts_ns, &packet)
+            verdict = self.decode(at, size, link, &packet)
         if verdict != Tally.frames_decoded:
             name = ASSEMBLE_COUNTERS[<int>verdict]
             raise MalformedTraffic(REFUSALS.get(name, "an IP fragment, held until the others come"), at=0)

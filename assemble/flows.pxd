@@ -132,7 +132,7 @@ cdef struct Flow:
     uint8_t queue           # the one that it is in, of the table's
     uint8_t proven          # a message of it is known to have reached its receiver
     uint8_t left_out        # not wanted, for who opened it
-    int64_t last_ns         # last packet
+    int64_t last_ns         # last packet, in packet time as timers have it
     int64_t queued_ns       # its place in its queue: at most last_ns
     uint64_t weight         # memory that it took when that was looked at
     Flow* before            # in its queue

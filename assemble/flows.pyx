@@ -182,7 +182,7 @@ cdef class FlowTable:
         flow.port[side] = packet.sport
         flow.port[1 - side] = packet.dport
         flow.ipv6 = packet.ipv6
-        flow.last_ns = flow.queued_ns = packet.ts_ns
+        flow.last_ns = flow.queued_ns = packet.now_ns
         for side in range(2):
             flow.half[side].end = -1
             flow.half[side].synced = 1

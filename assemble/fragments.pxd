@@ -24,7 +24,7 @@ cdef struct Fragment:          # one IP fragment; `data` is borrowed from the fr
     const uint8_t* data
     size_t size                # bytes present
     size_t cut                 # bytes on the wire but not in the capture (snap length)
-    int64_t ts_ns
+    int64_t now_ns             # packet time, as timers have it
 
 cdef enum State:
     JOINING                    # pieces are missing

@@ -147,8 +147,8 @@ cdef class Fragments:
             protocol[0] = piece.protocol
             cut[0] = piece.cut
             return True
-        if piece.ts_ns > self.now_ns:
-            self.now_ns = piece.ts_ns
+        if piece.now_ns > self.now_ns:
+            self.now_ns = piece.now_ns
         if piece.size > MOST_BYTES or piece.cut > MOST_BYTES or piece.offset + piece.size + piece.cut > MOST_BYTES:
             self.put_down(Tally.refused_ip_fragment)
             return False
@@ -386,7 +386,7 @@ def joined(pieces, uint64_t memory=MEMORY, int64_t timeout_ns=TIMEOUT_NS, bint f
         piece.ipv6 = len(src) == 16
         piece.ident, piece.protocol, piece.offset, piece.more = ident, number, offset, more
         piece.data = data
-        piece.size, piece.cut, piece.ts_ns = len(data), missing, ts_ns
+        piece.size, piece.cut, piece.now_ns = len(data), missing, ts_ns
         fragments.begin_frame()
         fragments.tick(ts_ns)
         if fragments.take(&piece, &whole, &protocol, &cut):

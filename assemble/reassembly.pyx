@@ -68,8 +68,8 @@ cdef class Reassembler(Waiting):
         flow = self.flow_of(packet)
         if flow == NULL:
             return
-        if packet.ts_ns > flow.last_ns:
-            flow.last_ns = packet.ts_ns
+        if packet.now_ns > flow.last_ns:
+            flow.last_ns = packet.now_ns
         if flow.left_out:
             self.leave_out(flow, packet)
             return

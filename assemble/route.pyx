@@ -7,7 +7,8 @@ count, together with what is counted here, the same.
 - A flow is that of the innermost TCP segment, whatever is around it.  What does not decode goes to lane 0, which counts
   it.
 - Timers run on packet time, and a lane does not see the frames of the others: each is told when an assembler of all
-  frames would look at its timers, in its place between the lane's own frames.
+  frames would look at its timers, in its place between the lane's own frames; and so of what is added to the frames'
+  times when the clock was set.
 - Only one fragment of a datagram names the flow, and it may come last: datagrams are joined here, and what a whole one
   holds goes on decoded (LINK_MADE: a `Packet`, then its payload).  The fragments end here, and are counted here.
 - A frame of a rare link type may carry packets of several flows: these go on one by one, as Ethernet frames.
@@ -16,7 +17,7 @@ count, together with what is counted here, the same.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from assemble.clock cimport is_due
+from assemble.clock cimport come_to, is_due, is_quiet, is_told, time_of
 from assemble.decode cimport Decoder, Packet
 from assemble.flows cimport flow_hash
 from assemble.fragments cimport LENT
@@ -76,8 +77,11 @@ cdef class FlowRoute(Route):
         cdef bint joined
         cdef uint32_t chosen = 0
         cdef uint8_t* room
-        self.pass_time(lanes, entry.ts_ns)
-        verdict = self.decoder.decode(frame, size, link, entry.ts_ns, &packet)
+        packet.ts_ns = entry.ts_ns
+        packet.now_ns = time_of(&self.clock, entry.ts_ns)
+        if not is_quiet(&self.clock, packet.now_ns):
+            packet.now_ns = self.look(lanes, entry.ts_ns)
+        verdict = self.decoder.decode(frame, size, link, &packet)
         joined = self.decoder.fragments.rows[<int>LENT].head != NULL
         if verdict == Tally.frames_decoded:
             chosen = lane(flow_hash(&packet), self.count)
@@ -93,9 +97,23 @@ cdef class FlowRoute(Route):
             memcpy(lanes.add(chosen, entry, link, size), frame, size)
 
     cdef void pass_time(self, Lanes lanes, int64_t ts_ns) noexcept nogil:
-        if is_due(&self.tick_ns, ts_ns):
-            self.decoder.fragments.tick(ts_ns)
-            lanes.tell_time(ts_ns)
+        if is_told(&self.clock, &ts_ns):
+            self.pass_on(lanes, ts_ns)
+
+    cdef void pass_on(self, Lanes lanes, int64_t now_ns) noexcept nogil:
+        """Have everybody look at the timers."""
+        self.decoder.fragments.tick(now_ns)
+        lanes.tell_time(now_ns)
+
+    cdef int64_t look(self, Lanes lanes, int64_t ts_ns) noexcept nogil:
+        """Tell the lanes that it is time to look at the timers, or what is added to the frames' times, or both."""
+        cdef int64_t shift_ns = self.clock.shift_ns
+        cdef int64_t now_ns = come_to(&self.clock, ts_ns)
+        if self.clock.shift_ns != shift_ns:
+            lanes.tell_shift(self.clock.shift_ns)
+        if is_due(&self.clock, now_ns):
+            self.pass_on(lanes, now_ns)
+        return now_ns
 
     cdef void take_rare(self, Lanes lanes, const FrameEntry* entry, const uint8_t* frame) noexcept with gil:
         """Put what a frame of a rare link type carries into the lanes, or the frame itself if that is nothing."""

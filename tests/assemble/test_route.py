@@ -22,7 +22,7 @@ from assemble.route import FlowRoute, lane_of
 from capture.counters import Counters
 from capture.frames import Merger
 from capture.lanes import Lanes
-from capture.records import BATCH_HEADER, FRAME_ENTRY, LINK_CLOCK, LINK_MADE, ROUTED
+from capture.records import BATCH_HEADER, FRAME_ENTRY, LINK_CLOCK, LINK_MADE, LINK_SHIFT, ROUTED
 from capture.ring import Consumer, Ring
 
 LANES = (1, 2, 3, 5)
@@ -77,6 +77,34 @@ def test_lanes_do_not_show_in_tunnels_and_fragments(seed):
     frames = enveloped(together([talk(number) for number in range(12)]), rng)
     agree(frames, batch=1 + seed * 9)
     agree(frames, separate=("vlan", "tunnel"))
+
+
+STEPS_NS = [step_s * 10**9 for step_s in (3600, -3600, -7200, 40, -40, 86_400 * 90, -86_400 * 90)]
+
+
+def set_now_and_then(frames: Sequence[Frame], rng: Random, share: float) -> list[Frame]:
+    """Have the clock set before that share of the frames, back and forth."""
+    out, place_ns = [], 0
+    for ts_ns, data in frames:
+        if rng.random() < share:
+            place_ns = rng.choice([0, place_ns + rng.choice(STEPS_NS)])
+        out.append((max(ts_ns + place_ns, 0), data))
+    return out
+
+
+@pytest.mark.parametrize(("mode", "seed"), [(m, s) for m in ("whole", "loss", "late", "wild") for s in range(50, 58)])
+@pytest.mark.parametrize("share", [0.03, 0.5])
+def test_lanes_do_not_show_where_the_clock_is_set(mode, seed, share):
+    """A lane sees some of the frames: from these alone it would tell the steps of the clock in other places."""
+    case = make_case(mode, seed)
+    agree(set_now_and_then(case.bytes_of(), Random(seed), share), link=case.link, batch=1 + seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lanes_do_not_show_in_fragments_where_the_clock_is_set(seed):
+    """Datagrams are joined by the route's clock, and what they hold is waited for by the lane's."""
+    frames = enveloped(together([talk(number, 0.1 * seed) for number in range(12)]), Random(seed))
+    agree(set_now_and_then(frames, Random(seed), 0.1))
 
 
 def test_both_directions_of_a_flow_share_a_lane_and_all_lanes_have_flows():
@@ -206,6 +234,45 @@ def test_a_tick_gives_every_lane_the_time():
     assert (counts["fragments_held"], counts["refused_ip_fragment"]) == (0, len(pieces))
 
 
+HOUR_NS = 3600 * 10**9
+
+
+def holed(number: int, now_ns: int) -> Talk:
+    """Tell a request with a hole that its receiver has."""
+    one = Talk(cport=30_000 + number, now_ns=now_ns).open()
+    one.put(CLIENT, b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\n")
+    return one.lose(CLIENT, b"abc").put(CLIENT, b"def").put(SERVER)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_every_lane_gives_up_in_time_what_waits_when_the_clock_is_set_back(anew):
+    """Each is told of the step, though it came with a frame of one; and so is who follows after one was killed."""
+    lined = Lined(3)
+    before, after = ([holed(number + at, START_NS) for at in range(20)] for number in (0, 100))
+    back = [(ts_ns - HOUR_NS, data) for ts_ns, data in together(after)]
+    assert not any(lined.send([*together(before), *back[:1]]))
+    if anew:
+        lined.assemblers = [Assembler(Settings()) for _ in lined.rings]
+    assert not any(lined.send(back[1:]))
+    now_ns = after[0].now_ns - HOUR_NS
+    assert not any(lined.tick(now_ns + 1_900_000_000))
+    came = lined.tick(now_ns + 2_200_000_000)
+    assert all(came)
+    assert sum(map(len, came)) >= (19 if anew else 40)
+    lined.tick(now_ns + 61 * 10**9)
+    assert [assembler.page["flows_now"] for assembler in lined.assemblers] == [0, 0, 0]
+
+
+def test_a_shift_that_cannot_be_is_a_damaged_record():
+    """Times would leave 64 bits."""
+    for shift_ns in (-1, 2**62):
+        entry = FRAME_ENTRY.pack(shift_ns, 0, 0, 0, LINK_SHIFT, 0)
+        with pytest.raises(ValueError, match="points outside"):
+            Assembler(Settings()).feed_batch(BATCH_HEADER.pack(1, ROUTED, 0) + entry)
+    with pytest.raises(ValueError, match="points outside"):
+        Assembler(Settings()).feed_batch(BATCH_HEADER.pack(1, ROUTED, 2**62) + made(0, LINK_CLOCK)[16:])
+
+
 def test_a_tick_of_the_past_or_too_soon_says_nothing():
     """The lanes' time never goes back, and a source may tick as often as it likes."""
     lined = Lined(2)
@@ -261,10 +328,11 @@ def test_a_decoded_segment_that_cannot_be_is_refused(size):
         Assembler(Settings()).feed_batch(made(size))
 
 
-def test_a_clock_entry_is_no_frame():
+@pytest.mark.parametrize("link", [LINK_CLOCK, LINK_SHIFT])
+def test_a_clock_entry_is_no_frame(link):
     """It ends no flow's books: nothing was captured there."""
     assembler = Assembler(Settings())
-    assembler.feed_batch(made(0, LINK_CLOCK))
+    assembler.feed_batch(made(0, link))
     assembler.finish()
     assert not any(assembler.page.as_dict().values())
 

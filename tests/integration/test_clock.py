@@ -4,6 +4,7 @@ The machine's clock is everybody's: what the processes are told by it is changed
 that Python imports at its start.  The other half are captures with the times of such a machine.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Final
@@ -14,6 +15,8 @@ from tests.integration import jobs
 from tests.integration.hardships import CLOSES, RUN, ended, start
 from tests.integration.jobs import configuration, errors, exchange, exchanges, messages, reading, writing
 from tests.packets_files import write_pcap
+from tests.splitting import without_levels
+from tests.talks import CLIENT, SERVER, START_NS, Talk
 
 COUNT: Final = 50
 HOUR_NS: Final = 3600 * 10**9
@@ -82,6 +85,41 @@ def test_connections_side_by_side_are_read_as_others_too(place, every, lanes):
     write_pcap(place / "a.pcap", stepped(frames, every))
     configuration(place / "m.toml", reading("a.pcap") + f"\nlanes = {lanes}", writing("out.jsonl"))
     all_is_well(place, COUNT, 'exec "$@"')
+
+
+def set_back_in_the_middle() -> list[tuple[int, bytes]]:
+    """Capture requests that lack three bytes, set the clock back, and go on for 70 s; then the bytes come after all."""
+    holed = [Talk(20_000 + number, now_ns=START_NS + number * 1000) for number in range(12)]
+    for talk in holed:
+        talk.open().put(CLIENT, b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\n")
+        talk.lose(CLIENT, b"abc").put(CLIENT, b"def").put(SERVER)
+    frames = sorted(frame for talk in holed for frame in talk.frames)
+    for second in range(70):
+        other = Talk(30_000 + second, now_ns=START_NS + (second + 1) * 10**9 - HOUR_NS)
+        frames += other.open().put(CLIENT, b"GET / HTTP/1.1\r\n\r\n").close().frames
+    for talk in holed:
+        frames += talk.wait(80 - HOUR_NS / 10**9).put(CLIENT, b"abc", at=talk.sent[CLIENT] - 6).frames[-1:]
+    return frames
+
+
+def test_timers_run_on_in_a_capture_whose_clock_was_set_back(place):
+    """Holes are given up and silent connections ended as ever, in any number of lanes; times are the frames' own."""
+    write_pcap(place / "a.pcap", set_back_in_the_middle())
+    found, counted = [], []
+    for lanes in (1, 2, 4):
+        name = f"{lanes}.jsonl"
+        configuration(place / "m.toml", reading("a.pcap") + f"\nlanes = {lanes}", writing(name))
+        done = ended(place, 'exec "$@"', *RUN, "--ledger", "ledger.json")
+        assert (done.returncode, errors(done)) == (0, []), done.stderr
+        found.append(sorted((place / name).read_text().splitlines()))
+        counts = json.loads((place / "ledger.json").read_text())["counters"]["assemble"]
+        counted.append(without_levels(counts))
+    assert found[0] == found[1] == found[2]
+    assert counted[0] == counted[1] == counted[2]
+    assert (counted[0]["holes"], counted[0]["bytes_missing"], counted[0]["flows_idle"]) == (12, 36, 12)
+    several = messages(place / "4.jsonl")
+    assert sorted(each["missing"] for each in several) == [0] * 70 + [3] * 12
+    assert all((float(each["ts"]) < START_NS / 1e9) == (each["method"] == "GET") for each in several)
 
 
 def test_a_run_whose_clock_is_set_again_and_again_does_its_work_as_ever(place):

@@ -15,6 +15,7 @@ from re import Pattern
 from packets_files import read_pcap
 
 from assemble.message import Message
+from reference.clock import Clock
 from reference.decode import Segment, decode
 from reference.errors import Refused
 from reference.flows import End, Flow, Stream, distance, group
@@ -51,10 +52,11 @@ def assemble(
     """Give all messages of a capture, the flows in the order in which they began."""
     watched = set(ports)
     segments = []
-    joiner = Joiner(HELD_NS)
+    joiner, clock, now_ns = Joiner(HELD_NS), Clock(), 0
     for index, (ts_ns, frame) in enumerate(frames):
+        now_ns = max(now_ns, clock.take(ts_ns))
         try:
-            segment = decode(index, ts_ns, link, frame, joiner)
+            segment = decode(index, ts_ns, link, frame, joiner, now_ns)
         except Refused:
             continue
         if not watched or watched & {segment.sport, segment.dport}:

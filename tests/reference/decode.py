@@ -48,7 +48,7 @@ class Inside:
     cut: int
 
 
-def ipv4(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
+def ipv4(packet: bytes, now_ns: int, joiner: Joiner | None) -> Inside:
     """Open an IPv4 packet (RFC 791)."""
     header = 4 * (number(packet, 0, 1) & 15)
     total = number(packet, 2, 2) or len(packet)  # 0: segmentation offload, the length did not fit
@@ -59,12 +59,12 @@ def ipv4(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
     place, cut = number(packet, 6, 2), max(total - len(packet), 0)
     if place & 0x3FFF:
         ident, offset, more = number(packet, 4, 2), 8 * (place & 0x1FFF), bool(place & 0x2000)
-        protocol, data = joined(joiner, (ts_ns, src, dst, ident, protocol, offset, more, data, cut))
+        protocol, data = joined(joiner, (now_ns, src, dst, ident, protocol, offset, more, data, cut))
         cut = 0
     return Inside(mapped + src, mapped + dst, protocol, data, cut)
 
 
-def ipv6(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
+def ipv6(packet: bytes, now_ns: int, joiner: Joiner | None) -> Inside:
     """Open an IPv6 packet, past its extension headers (RFC 8200)."""
     if len(packet) < 40:
         raise Refused("ip")
@@ -81,7 +81,7 @@ def ipv6(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
             place = number(body, 2, 2)
             kind, ident, body = body[0], number(body, 4, 4), body[8:]
             if place & 0xFFF9:
-                piece = (ts_ns, src, dst, ident, kind, place & 0xFFF8, bool(place & 1), body, cut)
+                piece = (now_ns, src, dst, ident, kind, place & 0xFFF8, bool(place & 1), body, cut)
                 kind, body = joined(joiner, piece)
                 cut = 0
             continue
@@ -110,22 +110,24 @@ def joined(joiner: Joiner | None, piece: Piece) -> tuple[int, bytes]:
     return whole[0], whole[1]
 
 
-def segment_of(packet: bytes, ts_ns: int, joiner: Joiner | None) -> Inside:
+def segment_of(packet: bytes, now_ns: int, joiner: Joiner | None) -> Inside:
     """Open IP packets and tunnels down to the one with TCP in it."""
     for _ in range(MOST_TUNNELS + 1):
         version = number(packet, 0, 1) >> 4
         if version not in (4, 6):
             raise Refused("not ip")
-        inside = ipv4(packet, ts_ns, joiner) if version == 4 else ipv6(packet, ts_ns, joiner)
+        inside = ipv4(packet, now_ns, joiner) if version == 4 else ipv6(packet, now_ns, joiner)
         if inside.protocol == TCP:
             return inside
         packet = inner_of(inside.protocol, inside.data)
     raise Refused("too many tunnels")
 
 
-def decode(index: int, ts_ns: int, link: int, frame: bytes, joiner: Joiner | None = None) -> Segment:
-    """Decode one frame; raises Refused where it has no whole TCP segment."""
-    inside = segment_of(packet_of(link, frame), ts_ns, joiner)
+def decode(
+    index: int, ts_ns: int, link: int, frame: bytes, joiner: Joiner | None = None, now_ns: int | None = None
+) -> Segment:
+    """Decode one frame; raises Refused where it has no whole TCP segment.  `now_ns` is the time for timers."""
+    inside = segment_of(packet_of(link, frame), ts_ns if now_ns is None else now_ns, joiner)
     src, dst, tcp = inside.src, inside.dst, inside.data
     offset = 4 * (number(tcp, 12, 1) >> 4)
     if offset < 20 or offset > len(tcp):

@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def times(stamps: Iterable[int]) -> list[tuple[int, bool]]: ...
