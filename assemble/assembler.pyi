@@ -6,6 +6,8 @@ from capture.counters import Counters
 from capture.frames import Merger
 from capture.ring import Consumer
 
+def count_frames(consumer: Consumer) -> int: ...
+
 class Assembler:
     page: Counters
     sink: MessageSink

@@ -47,6 +47,20 @@ cdef uint64_t frames_in(const RecordHeader* record) noexcept nogil:
     return frames
 
 
+def count_frames(Consumer consumer not None):
+    """Return how many frames lie in a frame ring that nobody reads any more."""
+    cdef const RecordHeader* record
+    cdef uint64_t position = consumer.tail
+    cdef uint64_t head = consumer.published()
+    cdef uint64_t frames = 0
+    while True:
+        record = consumer.next_record(&position, head)
+        if record == NULL:
+            return frames
+        if record.kind == KIND_FRAMES:
+            frames += frames_in(record)
+
+
 cdef class Assembler:
     """Frames in, messages out; see `Settings` in assemble/settings.py for the parameters."""
 

@@ -70,6 +70,7 @@ CAPTURE_COUNTERS: Final = (
     "cpu_ms",  # of the capture process, live only
     "frames_lost",  # live only: a process that was killed had read them and not handed them over
     "blind_ms",  # live only: between the death of a process and the next one's first look, once for all lanes
+    "frames_aborted",  # that lay in its rings, or that it had in its hands, when the run was aborted
 )
 """The counters of a capture process, in the order of its page."""
 

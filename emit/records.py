@@ -1,7 +1,7 @@
 """What the processes of this package are started with, and what they count.
 
 In: nothing.  Out: frozen specifications of plain values, and the names of the counters.
-Invariant of the counters, per output: messages_taken + added = the sum of its OUTCOMES.
+Invariant of the counters, per output: messages_taken + added = the sum of its OUTCOMES; after an abort, and `aborted`.
 """
 
 from collections.abc import Iterable
@@ -48,6 +48,7 @@ OUTPUT_COUNTERS: Final = (
     "spool_failed",  # times that the disk would not take a chunk, or give it back
     "responses",  # original responses at an output that sends requests only
     "poisoned",  # messages left out, as workers died of them
+    "aborted",  # messages that were under way, and in the ring no more, when the run was aborted
     "chunks",  # chunks acknowledged, or blocks written
     "resent",  # chunks sent again on a new connection
     "reconnects",  # connections opened after the first
@@ -124,6 +125,7 @@ WORKER_COUNTERS: Final = (
     "trying_to",  # where they end; 0: none
     "answers",  # of a replay's target, written into the answer ring
     "answers_dropped",  # that it had no room for
+    "aborted",  # messages, or answers, that lay in its ring when the run was aborted
 )
 
 

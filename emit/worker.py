@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from capture.child import run_child
+from capture.counters import Counters
 from capture.errors import DeliveryError, reason
 from capture.ring import Consumer, Producer
 from emit.answers import AnswerWriter
@@ -69,6 +70,40 @@ def _work(spec: WorkerSpec) -> None:
     Worker(spec).run()
 
 
+def take_note(counters: Counters) -> None:
+    """Put what was noted of the ring's messages in its place; once more does no harm."""
+    for name, following in (
+        ("bytes_taken", "next_bytes"),
+        ("messages_taken", "next_messages"),
+        ("position", "next_position"),
+    ):
+        counters.set(name, counters[following])
+
+
+def recover(spec: WorkerSpec, consumer: Consumer) -> list[int]:
+    """Finish what a worker was killed in: it books, notes the position, and releases, in this order.
+
+    Returns for each output how many messages have left the ring, and have no outcome that was booked.
+    """
+    counters = spec.counters
+    if counters["next_position"] > counters["position"]:
+        take_note(counters)
+    position = counters["position"]
+    if consumer.tail < position <= consumer.head:
+        consumer.release(position)
+    owed = []
+    for output in spec.outputs:
+        names = [f"output{output.index}_{name}" for name in OUTCOMES]
+        released = counters["messages_taken"] + counters[f"output{output.index}_added"]
+        twice = sum(counters[name] for name in names) - released
+        for name in names:  # booked, but not released: these messages are about to be repeated
+            taken_back = min(max(twice, 0), counters[name])
+            counters.set(name, counters[name] - taken_back)
+            twice -= taken_back
+        owed.append(max(-twice, 0))
+    return owed
+
+
 class Worker:
     """One consumer of one message ring, with its outputs."""
 
@@ -88,32 +123,11 @@ class Worker:
         self.moved = True
         self.leaving = self.stopping = False
 
-    def take_note(self) -> None:
-        """Put what was noted of the ring's messages in its place; once more does no harm."""
-        for name, following in (
-            ("bytes_taken", "next_bytes"),
-            ("messages_taken", "next_messages"),
-            ("position", "next_position"),
-        ):
-            self.counters.set(name, self.counters[following])
-
     def recover(self) -> None:
-        """Finish what a predecessor was killed in: it books, notes the position, and releases, in this order."""
-        if self.counters["next_position"] > self.counters["position"]:
-            self.take_note()
-        position = self.counters["position"]
-        if self.consumer.tail < position <= self.consumer.head:
-            self.consumer.release(position)
-        for output in self.spec.outputs:
-            names = [f"output{output.index}_{name}" for name in OUTCOMES]
-            released = self.counters["messages_taken"] + self.counters[f"output{output.index}_added"]
-            twice = sum(self.counters[name] for name in names) - released
-            for name in names:  # booked, but not released: these messages are about to be repeated
-                taken_back = min(max(twice, 0), self.counters[name])
-                self.counters.set(name, self.counters[name] - taken_back)
-                twice -= taken_back
-            if twice < 0 and output.kept is None:  # let go before it was known what became of them; nobody has them now
-                self.counters.add(f"output{output.index}_dropped", -twice)
+        """Finish what a predecessor was killed in; what has left the ring with no outcome, nobody has now."""
+        for output, owed in zip(self.spec.outputs, recover(self.spec, self.consumer), strict=True):
+            if owed and output.kept is None:
+                self.counters.add(f"output{output.index}_dropped", owed)
 
     def leave_out(self, start: int, end: int) -> None:
         """Have no output take the message there, of which workers died, and keep a copy of it."""
@@ -223,7 +237,7 @@ class Worker:
             self.counters.set("next_bytes", self.counters["bytes_taken"] + payload_bytes)
             self.counters.set("next_messages", self.counters["messages_taken"] + messages)
             self.counters.set("next_position", safe)  # from here on a successor finishes it
-            self.take_note()
+            take_note(self.counters)
             self.consumer.release(safe)
             self.released = safe
 

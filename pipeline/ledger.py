@@ -35,6 +35,7 @@ LOSSES: Final = {
     "skipped_long_header": "bytes skipped over max_header",
     "skipped_evicted": "bytes that there was no memory for",
     "frames_lost": "frames that a killed process was dealing with",
+    "frames_aborted": "frames aborted",
     "blind_ms": "milliseconds in which nobody captured, as a process was started again",
     "skipped_lost": "bytes that a killed process held",
     "recordings_cut": "files of messages that are cut",
@@ -44,7 +45,7 @@ LOSSES: Final = {
     "connections_failed": "connections that ended in an error",
 }
 """Counters of the sources and the assembler that mean: something that was there did not come out whole."""
-OUTPUT_LOSSES: Final = ("dropped", "undelivered", "poisoned", "garbled")
+OUTPUT_LOSSES: Final = ("dropped", "undelivered", "poisoned", "garbled", "aborted")
 """Of the outcomes at an output, and what came to it broken; what it filtered, sampled or limited was not wanted."""
 UNREAD: Final = {"undecoded": "that rules could not change", "withheld": "left out by masks"}
 """What became of bodies that could not be decoded, where a rule is about bodies."""
@@ -96,6 +97,10 @@ class Tally:
     def worker(self, name: str) -> int:
         """Sum one counter over all workers, of now and earlier."""
         return sum(each.worker(name) for each, _heading in self.deliveries())
+
+    def answer(self, name: str) -> int:
+        """Sum one counter over all workers for answers."""
+        return sum(counts.get(name, 0) for each, _heading in self.deliveries() for counts in each.answers)
 
     def output(self, at: int, name: str) -> int:
         """Sum one counter of an output over all of them."""
@@ -180,7 +185,7 @@ def build(tally: Tally) -> Ledger:
     """Form the equations and the losses of one run."""
     equations: list[Equation] = []
     if tally.capture is not None and tally.assemble is not None:
-        equations += [*_wire(tally.capture), *_frames(tally.capture, tally.assemble), *_assembly(tally.assemble)]
+        equations += [*_wire(tally.capture), frames(tally.capture, tally.assemble), *_assembly(tally.assemble)]
     if tally.receiver is not None:
         equations.append(_records("received", tally.receiver))
     if tally.reader is not None:
@@ -214,10 +219,12 @@ def _wire(capture: Counts) -> list[Equation]:
     return [Equation("frames on the wire", sum(places.values()), places)]
 
 
-def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
+def frames(capture: Counts, assemble: Counts) -> Equation:
+    """Return what became of the frames that a capture has read."""
     dropped = {
         "dropped at the ring": capture.get("frames_dropped_ring", 0),
         "lost with a capture process": capture.get("frames_lost", 0),
+        "aborted": capture.get("frames_aborted", 0),
     }
     taken = {
         "decoded": assemble.get("frames_decoded", 0),
@@ -226,7 +233,7 @@ def _frames(capture: Counts, assemble: Counts) -> list[Equation]:
         "lost with an assembler": assemble.get("frames_lost", 0),
     }
     packets = capture["frames_captured"] + assemble.get("packets_aggregated", 0)
-    return [Equation("frames captured", packets, dropped | taken | _group(assemble, "refused_"))]
+    return Equation("frames captured", packets, dropped | taken | _group(assemble, "refused_"))
 
 
 def _assembly(counts: Counts) -> list[Equation]:
@@ -255,9 +262,10 @@ def _messages(tally: Tally) -> list[Equation]:
     verb, source = tally.source
     arrived = source["messages"] if source is not None else 0
     taken = tally.worker("messages_taken")
-    equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken})]
+    aborted = tally.worker("aborted")
+    equations = [Equation(f"messages {verb}", arrived, {"taken by workers": taken, "aborted": aborted})]
     if any(each.answers for each, _when in tally.deliveries()):
-        equations.append(_answers(tally))
+        equations.append(answers(tally))
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
             right = {place: each.output(at, place) for place in OUTCOMES}
@@ -266,7 +274,8 @@ def _messages(tally: Tally) -> list[Equation]:
             refused = each.output(at, "spool_refused")
             right["undelivered"] += refused
             right["spooled"] -= drained + refused
-            for place in ("responses", "spooled", "poisoned"):  # rare: most outputs have no such place
+            right["aborted"] = each.output(at, "aborted")
+            for place in ("responses", "spooled", "poisoned", "aborted"):  # rare: most outputs have no such place
                 if not right[place]:
                     del right[place]
             arrived = each.worker("messages_taken") + each.answered(at) + each.output(at, "added")
@@ -274,13 +283,12 @@ def _messages(tally: Tally) -> list[Equation]:
     return equations
 
 
-def _answers(tally: Tally) -> Equation:
+def answers(tally: Tally) -> Equation:
     """Return what became of the answers to a replay, on their way to the other outputs."""
     dropped = tally.worker("answers_dropped")
     taken = sum(each.answered() for each, _when in tally.deliveries())
-    return Equation(
-        "answers replayed", tally.worker("answers") + dropped, {"taken by answer workers": taken, "dropped": dropped}
-    )
+    right = {"taken by answer workers": taken, "dropped": dropped, "aborted": tally.answer("aborted")}
+    return Equation("answers replayed", tally.worker("answers") + dropped, right)
 
 
 def _losses(tally: Tally) -> dict[str, int]:
@@ -291,6 +299,9 @@ def _losses(tally: Tally) -> dict[str, int]:
                 losses[words] = losses.get(words, 0) + counts[name]
     if tally.worker("answers_dropped"):
         losses["answers dropped, as the answer ring was full"] = tally.worker("answers_dropped")
+    for what, aborted in (("messages", tally.worker("aborted")), ("answers", tally.answer("aborted"))):
+        if aborted:
+            losses[f"{what} aborted"] = aborted
     for each, when in tally.deliveries():
         for at, label in enumerate(each.outputs):
             for place in OUTPUT_LOSSES:

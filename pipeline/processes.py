@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
+from capture.child import BUG_EXIT_CODE
 from capture.privileges import confined
 from emit import care
 from emit.records import WorkerSpec
@@ -120,6 +121,12 @@ def why(child: Child) -> str:
     if code < 0:
         return f"{name} was killed by {signal.Signals(-code).name}"
     return f"{name} ended with exit code {code} and gave no reason"
+
+
+def died(child: Child) -> bool:
+    """Whether its latest process ended in the middle of its work, by a signal or by a bug."""
+    code = child.process.exitcode
+    return code is not None and (code < 0 or code == BUG_EXIT_CODE)
 
 
 def exit_code(child: Child) -> int:

@@ -176,7 +176,9 @@ def _settle(ledger: ledgers.Ledger, wiring: Wiring, outcome: Outcome, telling: T
         terminal.line(report.coloured(ledger, terminal.columns) if terminal.live else report.plain(ledger))
         if replays:
             terminal.line(summary.coloured(replays, terminal.columns) if terminal.live else summary.plain(replays))
-    if not ledger.closed and not outcome.errors:
+    if any(each.in_flight < 0 for each in ledger.equations):  # no abort explains that
+        outcome.fail("the ledger does not close: something was counted twice; this is a bug")
+    elif not ledger.closed and not outcome.errors:
         outcome.fail("the ledger does not close: something is in no counted place; this is a bug")
     if telling.ledger is not None:
         rings = {name: ring.stats()._asdict() for name, ring in wiring.rings.items()}

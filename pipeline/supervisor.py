@@ -29,7 +29,8 @@ from capture.ring import Producer
 from capture.turns import forget
 from emit.succession import Ended
 from pipeline.events import EventReader, log_event
-from pipeline.processes import Child, exit_code, note_death, start, start_again, why
+from pipeline.leftovers import settle
+from pipeline.processes import Child, died, exit_code, note_death, start, start_again, why
 from pipeline.restarts import LONGEST_S
 from pipeline.watchdog import STALL_S
 from pipeline.wiring import Stage, Wiring
@@ -104,6 +105,8 @@ class Supervisor:
                     self.tick()
             finally:
                 self._kill_all()
+        if self.outcome.errors:
+            settle(self.wiring, [child.stage for child in self.children if died(child)])
         return self.outcome
 
     @contextlib.contextmanager

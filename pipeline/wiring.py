@@ -66,6 +66,10 @@ class Wiring:
         """Return the workers of now, those for answers included."""
         return [stage for stage in self.stages if stage.kind in WORKERS]
 
+    def all_stages(self) -> list[Stage]:
+        """Return every stage, those that are being succeeded first."""
+        return [*([] if self.leaving is None else self.leaving[0]), *self.stages]
+
     def replace(self, before: Stage, stage: Stage) -> None:
         """Put a stage in the place of the one whose process has died."""
         self.stages = [stage if each is before else each for each in self.stages]

@@ -70,7 +70,7 @@ def test_answers_go_to_every_other_output_of_a_run(tmp_path: Path, lanes: int, c
     assert Counter(line["kind"] for line in some) == {"replayed": len(asked)}
     written = json.loads(book.read_text())
     rows = {each["name"]: each for each in written["equations"]}
-    assert rows["answers replayed"]["right"] == {"taken by answer workers": 300, "dropped": 0}
+    assert rows["answers replayed"]["right"] == {"taken by answer workers": 300, "dropped": 0, "aborted": 0}
     assert rows["output 0: http http://127.0.0.1:9"]["left"] == 600
     assert rows[f"output 1: file {everything}"]["left"] == 900
     assert rows[f"output 2: file {failures}"]["right"]["filtered"] == 900 - len(asked)
@@ -207,4 +207,5 @@ def test_an_abort_says_what_lies_in_the_answer_ring(processes: Processes, tmp_pa
         os.close(held)
     assert outcome.exit_code == 128 + signal.SIGTERM
     assert "bytes in answer ring 0" in outcome.errors[0]
-    assert not built.closed
+    assert built.closed, built.equations
+    assert built.losses["answers aborted"] > 0

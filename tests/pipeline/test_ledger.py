@@ -99,6 +99,23 @@ def test_messages_that_an_output_did_not_take_are_losses_that_close():
     }
 
 
+def test_what_an_abort_has_left_is_in_a_place_of_its_own_and_a_loss():
+    """At the rings and at the output; one too many anywhere opens it, as ever."""
+    capture = CAPTURE | {"frames_captured": 107, "frames_aborted": 7}
+    worker = WORKER | {
+        "messages_taken": 8, "aborted": 2, "output0_delivered": 8, "output1_delivered": 5, "output1_aborted": 3,
+    }  # fmt: skip
+    run = replace(RUN, capture=capture, workers=(WORKER, worker))
+    built = ledger.build(run)
+    assert built.closed
+    assert built.losses == {
+        "frames aborted": 7, "messages aborted": 2, "messages aborted at output 1: file o.jsonl": 3,
+    }  # fmt: skip
+    for name in ("aborted", "output1_aborted"):
+        assert not ledger.build(replace(run, workers=(WORKER, worker | {name: worker[name] + 1}))).closed
+    assert not ledger.build(replace(run, capture=capture | {"frames_aborted": 8})).closed
+
+
 def test_what_steps_add_and_take_away_closes():
     """Messages taken and added are in one place each, and other outputs know nothing of it."""
     worker = WORKER | {
@@ -211,6 +228,16 @@ def test_one_too_many_anywhere_in_a_worker_for_answers_opens_it(name):
     """Each of its counters stands in an equation, too."""
     page = ANSWERED.answers[0]
     assert not ledger.build(replace(ANSWERED, answers=({**page, name: page[name] + 1},))).closed
+
+
+def test_answers_that_an_abort_has_left_are_a_loss():
+    """They are no messages of the workers that read messages."""
+    page = ANSWERED.answers[0] | {"aborted": 3}
+    worker = WORKER | {"answers": 11, "answers_dropped": 1}
+    built = ledger.build(replace(ANSWERED, workers=(worker, WORKER), answers=(page,)))
+    assert built.closed
+    assert built.losses["answers aborted"] == 3
+    assert "messages aborted" not in built.losses
 
 
 def test_an_answer_that_nobody_took_is_in_flight():

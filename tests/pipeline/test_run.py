@@ -64,6 +64,17 @@ def test_an_open_ledger_after_an_error_is_not_called_a_bug():
     assert "this is a bug" in settled(OPEN, Outcome())[1]
 
 
+def test_what_was_counted_twice_is_a_bug_whatever_else_went_wrong():
+    """No abort leaves more than there was; the exit code stays that of the abort."""
+    outcome = Outcome()
+    outcome.fail("aborted by SIGINT", 130)
+    twice = Ledger((Equation("frames captured", 1, {"decoded": 1, "aborted": 1}),), {}, Tally())
+    code, said = settled(twice, outcome)
+    assert code == 130
+    assert "DOES NOT CLOSE" in said
+    assert "error: the ledger does not close: something was counted twice; this is a bug" in said
+
+
 def test_the_ledger_file_holds_exit_code_and_errors(tmp_path):
     """Whoever reads it need not have watched."""
     outcome = Outcome()
