@@ -256,7 +256,8 @@ class FileOutput(LineOutput):
                 "%s: %s; what comes meanwhile is counted as not delivered; it is tried again every %g s",
                 self.spec.name, why, REST_S,
             )  # fmt: skip
-        self.interruption, self.broken = why, True
+        self.interrupt(why)
+        self.broken = True
         self.again_s = self.now_s + REST_S
         self.kept = self.cursor
         self.locked = self.noted_line = False

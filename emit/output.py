@@ -251,7 +251,20 @@ class Output(abc.ABC):
         """Give up for good: what is not delivered, and all that still comes, is counted as undelivered."""
         if self.failure is None:
             self.failure = text
+            self.count("given_up")
             log.error("%s: %s; the rest is counted as not delivered", self.spec.name, text)
+
+    def interrupt(self, why: str) -> None:
+        """Give up for a while; that it has been so is known to whoever goes on here, too."""
+        self.interruption = why
+        self.count("given_up")
+
+    @property
+    def shortcoming(self) -> str | None:
+        """Why not all was delivered, if it had given up; of a process before this one nobody knows that any more."""
+        if self.failure is None and self.interruption is None and self.counters[f"output{self.spec.index}_given_up"]:
+            return "was given up for a while, before its worker was started again"
+        return self.failure or self.interruption
 
     def note_outcomes(self) -> None:
         """Take over what the sieve has decided."""

@@ -47,6 +47,7 @@ OUTPUT_COUNTERS: Final = (
     "dead_letters",  # messages given up like that, from disk or not
     "spool_failed",  # times that the disk would not take a chunk, or give it back
     "responses",  # original responses at an output that sends requests only
+    "given_up",  # times that the far side, or the disk, was given up, for a while or for good
     "poisoned",  # messages left out, as workers died of them
     "aborted",  # messages that were under way, and in the ring no more, when the run was aborted
     "chunks",  # chunks acknowledged, or blocks written

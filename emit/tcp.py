@@ -332,7 +332,8 @@ class TcpOutput(SpoolingOutput):
         """Count as undelivered what is not acknowledged, and what comes until there is a connection again."""
         then = "the rest" if self.final else "until it is there again, all that comes"
         log.error("%s: %s; %s is counted as not delivered", self.spec.name, why, then)
-        self.interruption, self.away = why, True
+        self.interrupt(why)
+        self.away = True
         self.trouble_s = self.silent_s = None
         self.drop_all()
         self.read_again()

@@ -314,7 +314,7 @@ class Worker:
         for output in self.outputs:
             output.close()
             output.settle(0)
-            why = output.failure or output.interruption
+            why = output.shortcoming
             if why is None:
                 continue
             undelivered = self.counters[f"output{output.spec.index}_undelivered"]

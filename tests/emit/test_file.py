@@ -353,7 +353,8 @@ def test_a_disk_that_takes_something_again_is_gone_on_with(
         put(120, 4.0 + 2 * REST_S)
         out.close()
     assert out.failure is None
-    assert os.strerror(code).lower() in (out.interruption or "")
+    assert os.strerror(code).lower() in (out.shortcoming or "")
+    assert "was given up" in (type(out)(out.spec, out.consumer, out.counters).shortcoming or ""), "a successor's"
     found, source = read(path)
     assert (source.cut_at, source.refused) == (None, 0)
     asked = [each.id for each in found if each.kind == "request"]
