@@ -43,7 +43,8 @@ OUTPUT_COUNTERS: Final = (
     "spooled",  # messages put on disk, as the far side did not take them
     "drained",  # of those, delivered later on
     "from_spool",  # messages delivered that an earlier run, or earlier workers, had left on disk
-    "spool_refused",  # of those put on disk, given up: the receiver takes others, and never these
+    "spool_refused",  # of those put on disk, given up: the receiver never takes these, or they cannot be read back
+    "spool_lost",  # messages that an earlier run, or earlier workers, had left on disk, and that cannot be read back
     "dead_letters",  # messages given up like that, from disk or not
     "spool_failed",  # times that the disk would not take a chunk, or give it back
     "responses",  # original responses at an output that sends requests only

@@ -110,8 +110,7 @@ class SealingOutput(Output):
             booked = self.counters[f"output{self.spec.index}_{name}"]
             unbooked = self.state.totals[at] - booked
             self.tally.know(name, unbooked if name == "added" else max(unbooked, 0))
-        for name, at in EXACT.items():
-            self.counters.set(f"output{self.spec.index}_{name}", self.state.totals[at])
+        self.show_exact()
         return True
 
     # -- the state
@@ -145,6 +144,10 @@ class SealingOutput(Output):
             self.state.totals[EXACT["delivered_bytes"]] += chunk.payload_bytes
             self.state.totals[EXACT["chunks"]] += 1
         self.forget(chunks)
+        self.show_exact()
+
+    def show_exact(self) -> None:
+        """Bring the counters up to date whose values are in the state."""
         for name, at in EXACT.items():
             self.counters.set(f"output{self.spec.index}_{name}", self.state.totals[at])
 

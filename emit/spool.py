@@ -1,7 +1,7 @@
 """Chunks on disk, for a far side that takes nothing for hours: appended at one end, read and let go at the other.
 
 In: framed chunks, in order.  Out: the same, in that order; in another run too.  Invariant: nothing is believed that is
-not covered by a checksum, and whatever a crash left at the end is cut off.
+not covered by a checksum; what a crash left at the end is cut off, and what cannot be read before that costs itself.
 
 A directory of a worker's own holds segments, `00000001.chunks` and so on, and `done`: where the first chunk is that is
 still to be delivered.  A segment is removed once all of it is.  Nothing is synced: it survives every process, and not
@@ -46,6 +46,12 @@ SEGMENTS: Final = 8
 MOST_FRAME_BYTES: Final = 64 * 1024 * 1024
 NUMBER_AT: Final = 32
 """A position has the number of a segment above this bit, and the place in it below."""
+PIECE_BYTES: Final = 64 * 1024
+"""Looked through at a time, for where the next chunk begins."""
+SECTOR_BYTES: Final = 4096
+"""Passed over at a time, where that cannot be read."""
+OF_A_CHUNK: Final = (errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENOENT)
+"""Errors that say of what is read that it is gone; others would be so with any chunk, and may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Spool:
         self.head = 0  # position of the first chunk that is not delivered
         self.at = 0  # of the first that was not read
         self.tail = 0  # behind the last
-        self.lost_bytes = 0  # that cannot be read
+        self.trouble = ""  # why the latest chunk that could not be read could not
         self.writing = self.reading = -1
         self.written = self.read_from = 0  # the segments that these are of
         self.locks: list[int] = []
@@ -143,7 +149,7 @@ class Spool:
         self.tail = (last << NUMBER_AT) + self.sizes.get(last, 0)
         end = self.at
         while (chunk := self.next()) is not None:
-            end = chunk.end
+            end = end if chunk.buried else chunk.end
         self.tail, self.at = end, self.head
         self.cut()
 
@@ -197,41 +203,100 @@ class Spool:
         self.tail = chunk.end = (number << NUMBER_AT) + self.sizes[number]
 
     def next(self) -> Chunk | None:
-        """Read the next chunk, without its frame; None at the end.  What is broken ends its segment."""
+        """Read the next chunk; None at the end.  In the place of what cannot be read there is one that is `buried`.
+
+        Raises OSError if nothing can be read for now.
+        """
         while self.at < self.tail:
             number, at = self.at >> NUMBER_AT, self.at & ((1 << NUMBER_AT) - 1)
-            chunk = self.chunk(number, at) if number in self.sizes else None
-            if chunk is not None:
+            if at < self.limit(number):
+                try:
+                    chunk = self.chunk(number, at)
+                except OSError as error:
+                    chunk = self.broken(number, at, error)
                 self.at = chunk.end
                 return chunk
             if number >= self.tail >> NUMBER_AT:
                 return None
-            self.lost_bytes += max(self.sizes.get(number, 0) - at, 0)
             self.at = (number + 1) << NUMBER_AT
         return None
 
-    def chunk(self, number: int, at: int) -> Chunk | None:
-        """Return the chunk that is there; None if there is none, or one that is broken."""
-        try:
-            head = self.pread(number, RECORD.size, at)
-            magic, size, raw, payload_bytes, kind, messages, part, parts, records, crc = RECORD.unpack(head)
-            if magic != MAGIC or size > MOST_FRAME_BYTES:
-                return None
+    def limit(self, number: int) -> int:
+        """Return where the last chunk of a segment ends."""
+        size = self.sizes.get(number, 0)
+        return min(size, self.tail & ((1 << NUMBER_AT) - 1)) if number == self.tail >> NUMBER_AT else size
+
+    def chunk(self, number: int, at: int) -> Chunk:
+        """Return the chunk that is there; raises OSError, also if it is damaged."""
+        head = self.pread(number, RECORD.size, at)
+        magic, size, raw, payload_bytes, kind, messages, part, parts, records, crc = RECORD.unpack(head)
+        frame = b""
+        if magic == MAGIC and size <= MOST_FRAME_BYTES:
             frame = self.pread(number, size, at + RECORD.size)
-        except OSError:
-            return None
-        if zlib.crc32(frame, zlib.crc32(head[:-4])) != crc:
-            return None
+        if magic != MAGIC or len(frame) != size or zlib.crc32(frame, zlib.crc32(head[:-4])) != crc:
+            raise OSError(errno.EBADMSG, "it is damaged", str(self.file(number)))
         position = (number << NUMBER_AT) + at
         return Chunk(
             chunk_name(raw), frame, FOREVER, messages, payload_bytes, kind=kind, part=part, parts=parts,
             records=records, place=position, end=position + RECORD.size + size,
         )  # fmt: skip
 
+    def broken(self, number: int, at: int, error: OSError) -> Chunk:
+        """Return what stands for a chunk that cannot be read, and for all that follows up to one that can.
+
+        How many messages it had is believed where its head leads to the next chunk.  Raises the error if it is no
+        chunk's own, or nothing of the segment can be read.
+        """
+        limit = self.limit(number)
+        gone = error.errno == errno.EIO and not any(
+            self.look(number, 1, each) for each in range(0, limit, SECTOR_BYTES)
+        )
+        if gone or error.errno not in OF_A_CHUNK:
+            raise error
+        self.trouble = reason(error)
+        head = self.look(number, RECORD.size, at) or bytes(RECORD.size)
+        magic, size, _raw, _payload, _kind, messages, _part, _parts, records, _crc = RECORD.unpack(head)
+        end = at + RECORD.size + size
+        leads = magic == MAGIC and (end == limit or self.look(number, len(MAGIC), end) == MAGIC)
+        if not leads or messages > records:
+            end, messages = self.search(number, at + 1, limit), 0
+        base = number << NUMBER_AT
+        return Chunk(b"", None, FOREVER, messages, 0, place=base + at, end=base + end, done=True, buried=True)
+
+    def search(self, number: int, at: int, limit: int) -> int:
+        """Return where the next chunk is that can be read, in this segment; its end if there is none."""
+        while at < limit:
+            data = self.look(number, min(PIECE_BYTES, limit - at), at)
+            found = data.find(MAGIC)
+            if found < 0:
+                at += max(len(data) - len(MAGIC) + 1, 1) if data else SECTOR_BYTES
+                continue
+            at += found
+            try:
+                self.chunk(number, at)
+            except OSError as error:
+                if error.errno not in OF_A_CHUNK:
+                    raise
+                at += 1
+            else:
+                return at
+        return limit
+
+    def look(self, number: int, size: int, at: int) -> bytes:
+        """Read from a segment; nothing, where that cannot be read."""
+        try:
+            return self.pread(number, size, at)
+        except OSError as error:
+            if error.errno not in OF_A_CHUNK:
+                raise
+            return b""
+
     def get(self, chunk: Chunk) -> bytes:
-        """Return a chunk's frame; raises OSError."""
-        number, at = chunk.place >> NUMBER_AT, chunk.place & ((1 << NUMBER_AT) - 1)
-        return self.pread(number, chunk.size, at + RECORD.size)
+        """Return a chunk's frame; raises OSError, also if it is damaged by now."""
+        found = self.chunk(chunk.place >> NUMBER_AT, chunk.place & ((1 << NUMBER_AT) - 1))
+        if found.name != chunk.name or found.frame is None:
+            raise OSError(errno.EBADMSG, "it is another", str(self.file(chunk.place >> NUMBER_AT)))
+        return found.frame
 
     def pread(self, number: int, size: int, at: int) -> bytes:
         """Read from a segment; raises OSError, also if not all of it is there."""
@@ -241,7 +306,7 @@ class Spool:
             self.read_from = number
         data = os.pread(self.reading, size, at)
         if len(data) < size:
-            raise OSError(errno.EIO, "it is shorter than it was", str(self.file(number)))
+            raise OSError(errno.EBADMSG, "it is shorter than it was", str(self.file(number)))
         return data
 
     def bury(self, lines: bytes) -> Path:

@@ -17,7 +17,7 @@ from emit.deadletters import lines
 from emit.kept import State
 from emit.records import OutputSpec
 from emit.sealing import EXACT, SealingOutput
-from emit.spool import Spool
+from emit.spool import NUMBER_AT, OF_A_CHUNK, Spool
 from emit.window import FOREVER, Chunk
 
 log = logging.getLogger(__name__)
@@ -174,24 +174,33 @@ class SpoolingOutput(SealingOutput):
             self.spool.at = self.spool.head
 
     def refill(self) -> None:
-        """Give the window what is next, as far as it has room."""
-        while self.spool is not None and self.window.room:
-            lost_bytes = self.spool.lost_bytes
-            chunk = self.spool.next()
-            if self.spool.lost_bytes > lost_bytes:
-                lost_bytes = self.spool.lost_bytes - lost_bytes
-                self.complain(f"{lost_bytes} bytes of chunks cannot be read, and are passed over")
-            if chunk is None:
-                break
-            self.put_back(chunk)
+        """Give the window what is next, as far as it has room; raises OSError if the disk gives nothing back."""
+        while self.spool is not None and self.window.room and (chunk := self.spool.next()) is not None:
             self.disk.append(chunk)
+            if chunk.buried:
+                for gone in self.window.abandon():
+                    gone.done = True
+                self.lose(chunk, [chunk], f"cannot be read: {self.spool.trouble}")
+            elif self.lacks_beginning(chunk):
+                self.lose(chunk, [chunk], "are the rest of a message whose beginning is not there")
+            else:
+                self.put_back(chunk)
         while self.late and self.window.room and (self.spool is None or self.spool.at >= self.spool.tail):
-            self.put_back(self.late.popleft())
+            late = self.late.popleft()
+            if self.lacks_beginning(late):
+                self.tally.undelivered += late.messages
+                self.forget([late])
+            else:
+                self.put_back(late)
         over = self.window.group is not None and self.spooling and not self.chunker.under_way and not self.late
         if over and self.spool is not None and self.spool.at >= self.spool.tail:  # the rest of it will not come
             for gone in self.window.abandon():
                 gone.done = True
             self.deliver([])
+
+    def lacks_beginning(self, chunk: Chunk) -> bool:
+        """Whether it is a part of a message of which what came before is not there."""
+        return chunk.parts > 1 and chunk.part > 0 and self.window.group is None
 
     def put_back(self, chunk: Chunk) -> None:
         """Add a chunk to the window; a message in parts whose rest is not there has none."""
@@ -204,6 +213,32 @@ class SpoolingOutput(SealingOutput):
         if chunk.frame is None and chunk.place >= 0 and self.spool is not None:
             return self.spool.get(chunk)
         return super().frame(chunk)
+
+    def fetch(self, chunk: Chunk) -> bytes | None:
+        """Return what is to be sent; None if the disk does not give it back, and it is given up.
+
+        Raises OSError if that is not about this chunk.
+        """
+        try:
+            return self.frame(chunk)
+        except OSError as error:
+            if error.errno not in OF_A_CHUNK:
+                raise
+            chunks = [chunk] if chunk.group is None else chunk.group.chunks
+            if chunk.group is self.window.group:  # what is still to come of the message is of no use
+                self.window.group = None
+            self.lose(chunk, chunks, f"cannot be read: {reason(error)}")
+            return None
+
+    def lose(self, lost: Chunk, chunks: list[Chunk], why: str) -> None:
+        """Give up one that is on disk, with all that there is of its message."""
+        assert self.spool is not None
+        messages = sum(chunk.messages for chunk in chunks)
+        where = f"{self.spool.file(lost.place >> NUMBER_AT).name}, offset {lost.place & ((1 << NUMBER_AT) - 1)}"
+        self.complain(f"{where}: {lost.end - lost.place} bytes {why}; {messages or 'its'} messages are not delivered")
+        if lost.place < self.state.totals[BOUNDARY]:  # in no row of this run
+            self.count("spool_lost", messages)
+        self.put_aside(chunks)
 
     def held(self) -> list[Chunk]:
         return [*(chunk for chunk in super().held() if chunk.place < 0), *self.late]
@@ -250,6 +285,10 @@ class SpoolingOutput(SealingOutput):
                     self.complain(f"{reason(error)}; the next run may send again what is delivered")
                 self.forgetful = True
             if self.spool.empty:
+                if self.left > 0:  # of chunks whose heads could not be read
+                    self.complain(f"{self.left} messages that it had could not be read, and are not delivered")
+                    self.state.totals[EXACT["spool_refused"]] += self.left
+                    self.show_exact()
                 log.info("%s: all that was in the spool is delivered", self.spec.name)
                 self.commit()
 
@@ -265,13 +304,16 @@ class SpoolingOutput(SealingOutput):
             "%s: %d messages are given up, as the receiver took others %d times and never these%s",
             self.spec.name, messages, chunks[0].tries, where,
         )  # fmt: skip
+        self.put_aside(chunks)
+        self.count("dead_letters", messages)
+
+    def put_aside(self, chunks: list[Chunk]) -> None:
+        """Give up chunks, whether or not the window holds them."""
         for chunk in chunks:
             chunk.done = chunk.buried = True
         position = self.let_go_of(chunks)
-        super().bury(chunks)
-        self.count("dead_letters", messages)
-        for name, at in EXACT.items():
-            self.counters.set(f"output{self.spec.index}_{name}", self.state.totals[at])
+        super().bury([chunk for chunk in chunks if chunk.name in self.window.chunks])
+        self.show_exact()
         self.released(position)
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
@@ -299,4 +341,4 @@ class SpoolingOutput(SealingOutput):
     def left(self) -> int:
         """How many messages of this run are on disk."""
         spooled = self.counters[f"output{self.spec.index}_spooled"] + self.tally.spooled
-        return spooled - self.counters[f"output{self.spec.index}_drained"]
+        return spooled - self.state.totals[EXACT["drained"]] - self.state.totals[EXACT["spool_refused"]]

@@ -145,7 +145,11 @@ class TcpOutput(SpoolingOutput):
         self.flush()
         if self.leaving and not self.spooling:
             self.spill()
-        self.refill()
+        try:
+            self.refill()
+        except OSError as error:
+            self.give_up(f"what is in its spool cannot be read: {reason(error)}")
+            return
         self.push()
         self.check_timers()
 
@@ -183,10 +187,13 @@ class TcpOutput(SpoolingOutput):
                 if self.sending is None:
                     return
                 try:
-                    self.link.begin(self.frame(self.sending))
+                    frame = self.fetch(self.sending)
                 except OSError as error:
                     self.give_up(f"what is in its spool cannot be read: {reason(error)}")
                     return
+                if frame is None:
+                    continue
+                self.link.begin(frame)
                 if self.silent_s is None:
                     self.silent_s = self.now_s
             if not self.link.push(self.now_s):

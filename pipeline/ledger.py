@@ -310,6 +310,8 @@ def _losses(tally: Tally) -> dict[str, int]:
                     count += each.output(at, "spool_refused")
                 if count:
                     losses[f"messages {place} at output {at}: {label}{when}"] = count
+            if lost := each.output(at, "spool_lost"):
+                losses[f"messages of an earlier run lost on disk at output {at}: {label}{when}"] = lost
             for name, words in UNREAD.items():
                 count = each.worker(f"output{at}_{name}")
                 if count:

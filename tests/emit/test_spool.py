@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture.errors import MirrorError
-from emit.spool import SEGMENTS, Spool, SpoolSpec
+from emit.spool import MAGIC, RECORD, SEGMENTS, Spool, SpoolSpec
 from emit.window import Chunk
 from emit.wire import chunk_name
 
@@ -24,10 +24,14 @@ def put(spool: Spool, *numbers: int, size: int = 300) -> None:
         spool.put(Chunk(name, None, 0, number, 7, size=len(frame), kind=1, records=number), frame)
 
 
-def rest(spool: Spool) -> list[int]:
-    """Read what is there, and check it."""
+def rest(spool: Spool, lost: list[Chunk] | None = None) -> list[int]:
+    """Read what is there, and check it; what stands for others is put aside."""
     found = []
     while (chunk := spool.next()) is not None:
+        if chunk.buried:
+            assert lost is not None
+            lost.append(chunk)
+            continue
         number = chunk.messages
         assert chunk.name == chunk_name(number.to_bytes(16, "big"))
         assert spool.get(chunk) == chunk.frame == number.to_bytes(4, "big") * (chunk.size // 4)
@@ -90,19 +94,47 @@ def test_a_crash_in_mid_write_costs_what_was_being_written(
     assert rest(opened(path)) == [1, 2, 4]
 
 
-def test_damage_in_the_middle_costs_the_rest_of_its_file_and_is_counted(tmp_path: Path):
-    """Where one ends that cannot be read nobody knows; other files are whole."""
+def damaged(path: Path, at: int, data: bytes = b"") -> None:
+    """Write over a file, there; a bit is changed unless it is said with what."""
+    found = bytearray(path.read_bytes())
+    data = data or bytes([found[at] ^ 0x10])
+    found[at : at + len(data)] = data
+    path.write_bytes(found)
+
+
+WIDTH = RECORD.size + 300
+
+
+@pytest.mark.parametrize("number", [4, 11])
+@pytest.mark.parametrize("at", range(0, WIDTH, 3))
+def test_damage_costs_one_chunk(tmp_path: Path, number: int, at: int):
+    """Wherever it is: in the last file, or one before; how many messages that were is known, if its head leads on."""
     spool = opened(tmp_path, SEGMENTS * 1000)
-    put(spool, *range(12))
+    put(spool, *range(1, 13))
     spool.close()
-    data = bytearray(spool.file(2).read_bytes())
-    data[60] ^= 1
-    spool.file(2).write_bytes(data)
+    assert len(spool.sizes) == 4
+    damaged(spool.file(1 + (number - 1) // 3), (number - 1) % 3 * WIDTH + at)
     again = opened(tmp_path, SEGMENTS * 1000)
-    found = rest(again)
-    assert found[0] == 0
-    assert found[-1] == 11
-    assert again.lost_bytes == len(data)
+    lost: list[Chunk] = []
+    assert rest(again, lost) == [each for each in range(1, 13) if each != number]
+    (gone,) = lost
+    assert gone.end - gone.place == WIDTH
+    assert again.trouble.startswith(("it is damaged", "it is shorter than it was"))
+    assert gone.messages in ((0,) if at < 8 else (0, number) if 36 <= at < 52 else (number,))
+
+
+def test_bytes_that_look_like_a_beginning_are_none(tmp_path: Path):
+    """What is looked for, where a head is lost, is a chunk whose checksum is right."""
+    spool = opened(tmp_path, 1 << 30)
+    put(spool, 1, 2, 3, 4, size=200_000)
+    spool.close()
+    width = RECORD.size + 200_000
+    damaged(spool.file(1), width, bytes(width + 10))
+    for at in range(width + 60, 2 * width, 5000):
+        damaged(spool.file(1), at, MAGIC)
+    lost: list[Chunk] = []
+    assert rest(opened(tmp_path, 1 << 30), lost) == [1, 4]
+    assert [(each.place - (1 << 32), each.end - (1 << 32), each.messages) for each in lost] == [(width, 3 * width, 0)]
 
 
 def test_it_has_one_owner(tmp_path: Path):
@@ -202,30 +234,56 @@ def test_a_disk_too_full_to_note_what_is_delivered_is_given_room(tmp_path: Path,
     assert len(found) <= 13
 
 
-def test_a_disk_that_cannot_be_read_costs_a_file_of_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As damage does; nobody ends of it."""
-    spool = opened(tmp_path, SEGMENTS * 1000)
-    put(spool, *range(12))
-    first = spool.next()
-    assert first is not None
+def unreadable(monkeypatch: pytest.MonkeyPatch, spool: Spool, number: int, start: int, end: int, code: int) -> None:
+    """Have reads fail that touch these bytes of a segment."""
     read = os.pread
 
     def failing(fd: int, size: int, at: int) -> bytes:
-        if spool.read_from == 1:
-            raise OSError(errno.EIO, "Input/output error")
+        if spool.read_from == number and at < end and at + size > start:
+            raise OSError(code, os.strerror(code))
         return read(fd, size, at)
 
     monkeypatch.setattr(os, "pread", failing)
-    found = rest(spool)
-    assert found == list(range(found[0], 12))
-    assert 1 < found[0] < 6
-    assert spool.lost_bytes > 0
-    with pytest.raises(OSError, match="Input/output"):
-        spool.get(first)
+
+
+@pytest.mark.parametrize(("start", "known"), [(0, False), (100, True)])
+def test_a_read_that_fails_costs_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int, known: bool):
+    """A bad sector; of its neighbours nothing is lost, and where its head can be read it is known what it was."""
+    spool = opened(tmp_path, 1 << 30)
+    put(spool, 1, 2, 3, size=100_000)
+    width = RECORD.size + 100_000
+    unreadable(monkeypatch, spool, 1, width + start, width + start + 512, errno.EIO)
+    lost: list[Chunk] = []
+    assert rest(spool, lost) == [1, 3]
+    assert [each.messages for each in lost] == ([2] if known else [0])
+    assert "input/output error" in spool.trouble
+
+
+def test_a_read_that_fails_for_another_reason_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No descriptor is left, or a right is missing: what is there is there later on."""
+    spool = opened(tmp_path)
+    put(spool, 1, 2, 3)
+    unreadable(monkeypatch, spool, 1, 0, 10, errno.EMFILE)
+    with pytest.raises(OSError, match="Too many open files"):
+        spool.next()
     monkeypatch.undo()
-    os.truncate(spool.file(1), 100)
-    with pytest.raises(OSError, match="shorter than it was"):
+    assert rest(spool) == [1, 2, 3]
+
+
+def test_a_chunk_is_looked_at_each_time_that_it_is_sent(tmp_path: Path):
+    """What was damaged since is not sent; nor is what is cut off."""
+    spool = opened(tmp_path)
+    put(spool, 1, 2)
+    first, second = spool.next(), spool.next()
+    assert first is not None
+    assert second is not None
+    damaged(spool.file(1), RECORD.size + 5)
+    with pytest.raises(OSError, match="it is damaged"):
         spool.get(first)
+    assert spool.get(second) == second.frame
+    os.truncate(spool.file(1), WIDTH + 100)
+    with pytest.raises(OSError, match="shorter than it was"):
+        spool.get(second)
 
 
 def test_dead_letters_are_whole_lines_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

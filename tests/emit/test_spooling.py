@@ -21,7 +21,7 @@ from capture.ring import Consumer, Producer, Ring
 from emit.jsonlines import read_line
 from emit.kept import Kept
 from emit.records import OUTCOMES, OutputSpec, worker_counters
-from emit.spool import Spool, SpoolSpec
+from emit.spool import RECORD, Spool, SpoolSpec
 from emit.tcp import TcpOutput
 from tests.emit.builders import conversation, on_the_wire, records_of, request, response, ring_of
 from tests.emit.processes import Child, Processes, free_port, wait_until
@@ -296,29 +296,166 @@ def test_a_disk_that_does_not_keep_what_is_delivered_stops_nobody(processes: Pro
     assert "read-only file system" in said[0]
 
 
-def refusing_chunks(spec: Any) -> None:
-    """Be a worker whose disk does not give back what it has taken."""
-    Spool.get = Mock(side_effect=OSError(errno.EIO, "Input/output error"))  # type: ignore[method-assign]
+def wound(directory: Path, *places: tuple[int, int]) -> dict[int, int]:
+    """Damage chunks that are on disk: the how manieth, and at which byte; return where each is, and its messages."""
+    (file,) = directory.rglob("*.chunks")
+    data, at, chunks = bytearray(file.read_bytes()), 0, []
+    while at < len(data):
+        fields = RECORD.unpack_from(data, at)
+        chunks.append((at, fields[5]))
+        at += RECORD.size + fields[1]
+    for number, byte in places:
+        data[chunks[number][0] + byte] ^= 0x40
+    file.write_bytes(data)
+    return dict(chunks[number] for number, _byte in places)
+
+
+def errors_of(worker: Child) -> list[str]:
+    """Return what it has said about its disk."""
+    return [each["text"] for each in worker.events("log") if ": spool " in each["text"] and "offset" in each["text"]]
+
+
+@pytest.mark.parametrize("byte", [0, 60], ids=["head", "frame"])
+def test_a_chunk_that_is_damaged_on_disk_costs_itself(processes: Processes, tmp_path: Path, byte: int):
+    """All others arrive, once; its messages are not delivered, and a line says where they lay."""
+    port, counters = free_port(), Counters(worker_counters(1))
+    ring, spec = ring_of(conversation(2000), 8 << 20, close=False), spooled(tmp_path, port)
+    first = processes.worker(ring, spec, counters=counters)
+    wait_until(lambda: counters["output0_spooled"] == 2000, "all messages on disk")
+    first.kill()
+    gone = wound(tmp_path, (30, byte), (32, byte), (70, 60))
+    Producer(ring).close()
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    again = processes.worker(ring, spec, counters=counters)
+    assert again.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    counts, lost = sums(again), sum(gone.values())
+    assert counts["spool_refused"] == lost > 0
+    assert counts["drained"] == receiver.counters["messages"] == sink.counters["messages_taken"] == 2000 - lost
+    assert counts["spooled"] == 2000
+    said = errors_of(again)
+    assert len(said) == len(gone)
+    for line, (at, messages) in zip(said, gone.items(), strict=True):
+        assert f"/worker-0: 00000001.chunks, offset {at}: " in line
+        assert "bytes cannot be read: it is damaged; " in line
+        assert (f"; {messages} messages are not delivered" in line) == (byte == 60 or at == max(gone))
+    assert not list(tmp_path.rglob("*.chunks"))
+
+
+def test_a_damaged_part_costs_its_message_and_no_other(processes: Processes, tmp_path: Path):
+    """No part of it is taken for the whole; what comes before and after it arrives."""
+    port, counters = free_port(), Counters(worker_counters(1))
+    made = [*conversation(40), response(900, bytes(range(256)) * 10_000), *conversation(40)]
+    ring, spec = ring_of(made, 8 << 20, close=False), spooled(tmp_path, port, chunk_bytes=256 * 1024, most=1 << 28)
+    first = processes.worker(ring, spec, counters=counters)
+    wait_until(lambda: counters["output0_spooled"] == 81, "all messages on disk")
+    first.kill()
+    (file,) = tmp_path.rglob("*.chunks")
+    data, at, parts = file.read_bytes(), 0, []
+    while at < len(data):
+        fields = RECORD.unpack_from(data, at)
+        parts += [at] if fields[7] > 1 else []
+        at += RECORD.size + fields[1]
+    assert len(parts) > 2
+    file.write_bytes(data[: parts[1] + 100] + b"\0\1" + data[parts[1] + 102 :])
+    Producer(ring).close()
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    again = processes.worker(ring, spec, counters=counters)
+    assert again.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    assert sums(again)["spool_refused"] == 1
+    assert (receiver.counters["messages"], receiver.counters["records_refused"]) == (80, 0)
+    assert len(errors_of(again)) == len(parts) - 1
+
+
+def test_what_an_earlier_run_has_left_and_the_disk_has_lost_is_a_loss_of_its_own(processes: Processes, tmp_path: Path):
+    """It is in no row of this run, whose sums close without it."""
+    port = free_port()
+    assert processes.worker(ring_of(conversation(1000), 8 << 20), spooled(tmp_path, port)).end() == 0
+    gone = wound(tmp_path, (0, 60), (20, 60))
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    second = processes.worker(ring_of(conversation(10)), spooled(tmp_path, port))
+    assert second.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    counts, lost = sums(second), sum(gone.values())
+    assert (counts["spool_lost"], counts["spool_refused"], counts["undelivered"]) == (lost, 0, 0)
+    assert counts["from_spool"] == 1000 - lost
+    assert receiver.counters["messages"] == 1010 - lost
+
+
+def failing_once(spec: Any) -> None:
+    """Be a worker whose disk does not give back a chunk, and then does others."""
+    real = Spool.get
+    failures = [OSError(errno.EIO, "Input/output error")]
+
+    def get(spool: Spool, chunk: Any) -> bytes:
+        if failures:
+            raise failures.pop()
+        return real(spool, chunk)
+
+    Spool.get = get  # type: ignore[method-assign]
     emit.worker.main(spec)
 
 
-def test_a_disk_that_does_not_give_back_a_chunk_ends_its_output_and_no_other(processes: Processes, tmp_path: Path):
-    """Nothing broken is sent; what is in the spool stays there for the next run."""
+def test_a_chunk_that_the_disk_does_not_give_back_costs_itself(processes: Processes, tmp_path: Path):
+    """It was sent, the connection broke, and it cannot be read again: the others are sent, and it is counted."""
+    far = FarSide(["keep", "close"])
+    try:
+        spec = spooled(tmp_path, int(far.address.rpartition(":")[2]), retry_s=1e9)
+        ring = ring_of(conversation(2000), 8 << 20, close=False)
+        worker = processes.start(failing_once, processes.worker_spec(ring, spec))
+        done = [f"output0_{name}" for name in ("delivered", "drained", "spool_refused")]
+        wait_until(lambda: sum(worker.counters[name] for name in done) == 2000, "the end of all messages")
+        Producer(ring).close()
+        assert worker.end() == 0
+    finally:
+        far.close()
+    counts = sums(worker)
+    (line,) = errors_of(worker)
+    assert "bytes cannot be read: input/output error" in line
+    lost = counts["spool_refused"]
+    assert 0 < lost < 50
+    assert f"; {lost} messages are not delivered" in line
+    assert counts["delivered"] + counts["drained"] == 2000 - lost
+    assert counts["spooled"] == counts["drained"] + lost
+
+
+def refusing_chunks(spec: Any) -> None:
+    """Be a worker whose disk gives nothing back of what it has taken."""
+    error = OSError(spec.kept and int(spec.kept), "no")
+    Spool.pread = Mock(side_effect=error)  # type: ignore[method-assign]
+    emit.worker.main(spec)
+
+
+@pytest.mark.parametrize(("code", "most"), [(errno.EIO, 2), (errno.EMFILE, 0)])
+def test_a_disk_that_gives_nothing_back_ends_its_output_and_no_other(
+    processes: Processes, tmp_path: Path, code: int, most: int
+):
+    """After those in the window, or at once where it is not about them; the rest stays there for the next run."""
     far = FarSide(["close"] * 10_000)
     try:
         spec = spooled(tmp_path, int(far.address.rpartition(":")[2]), retry_s=1e9)
-        worker = processes.start(
-            refusing_chunks,
-            processes.worker_spec(ring_of(conversation(2000), 8 << 20), spec, OutputSpec("null", 1)),
-        )
+        ring = ring_of(conversation(2000), 8 << 20)
+        more = {"kept": str(code)}
+        worker = processes.start(refusing_chunks, processes.worker_spec(ring, spec, OutputSpec("null", 1), **more))
         assert worker.end() == 1
     finally:
         far.close()
     counts = sums(worker)
     assert worker.counters["output1_delivered"] == 2000
-    assert counts["spooled"] > 0
+    assert len(errors_of(worker)) <= most
+    assert counts["spooled"] > counts["spool_refused"]
     assert counts["spooled"] + counts["undelivered"] == 2000
-    assert "what is in its spool cannot be read: input/output error: look at" in worker.events("failed")[0]["text"]
+    assert "what is in its spool cannot be read: " in worker.events("failed")[0]["text"]
 
 
 class Picky(FarSide):

@@ -116,6 +116,21 @@ def test_what_an_abort_has_left_is_in_a_place_of_its_own_and_a_loss():
     assert not ledger.build(replace(run, capture=capture | {"frames_aborted": 8})).closed
 
 
+def test_what_a_disk_has_lost_is_undelivered_or_of_an_earlier_run():
+    """What was spooled is there, delivered, or lost; what an earlier run had put there is in no row, and still lost."""
+    worker = WORKER | {
+        "output1_delivered": 4, "output1_spooled": 6, "output1_drained": 3, "output1_spool_refused": 2,
+        "output1_spool_lost": 7,
+    }  # fmt: skip
+    built = ledger.build(replace(RUN, workers=(WORKER, worker)))
+    assert built.closed
+    assert built.equations[-1].right["spooled"] == 1
+    assert built.losses == {
+        "messages undelivered at output 1: file o.jsonl": 2,
+        "messages of an earlier run lost on disk at output 1: file o.jsonl": 7,
+    }
+
+
 def test_what_steps_add_and_take_away_closes():
     """Messages taken and added are in one place each, and other outputs know nothing of it."""
     worker = WORKER | {
