@@ -111,9 +111,12 @@ cdef class Waiting:
         """
         cdef bint moved = False
         cdef int side
-        for side in range(2):
+        for side in range(2):        # first of all: what is drained may have been sent behind this answer
             if flow.half[side].phase == AWAITING_PEER and self.framer.resume(flow, side, False):
                 moved = True
+        if moved and not causal:
+            return True
+        for side in range(2):
             while self.drain(flow, side, causal):
                 moved = True
                 if flow.half[1 - side].store.count or awaits(&flow.half[1 - side]):

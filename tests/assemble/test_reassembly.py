@@ -311,6 +311,21 @@ def test_a_tunnel_begins_where_the_server_switched_if_the_request_for_it_has_no_
 
 
 @both
+@pytest.mark.parametrize("ends", [("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")], ids=["up", "down"])
+def test_a_tunnel_begins_right_behind_a_hole_that_ends_the_request_for_it(engine, ends):
+    """What the client sent behind the answer comes after it, whichever address is the lower one."""
+    asked = b"GET /a HTTP/1.1\r\nUpgrade: x\r\n\r\n"
+    switch, inside = b"HTTP/1.1 101 Fine\r\n\r\n", b"GET /inside HTTP/1.1\r\n\r\n"
+    pieces = [
+        Piece(True, 0, 0, asked[:-3]),
+        Piece(False, 0, len(asked), switch),
+        Piece(True, len(asked), len(switch), inside),
+    ]
+    got = engine(pair([*OPEN, *pieces], Ends(client=ends[0], server=ends[1])).frames())
+    assert {m.payload for m in got} == {asked[:-3], switch}
+
+
+@both
 @given(made=interleaved(), batch=batches)
 def test_disturbed_connections_give_exactly_what_was_said(engine, made, batch):
     """Promise 2 of the design: cuts, order, repetition, overlap, wrap and batch do not show, ids included."""
