@@ -20,6 +20,11 @@ from assemble.sink cimport MessageSink
 from assemble.tally cimport Tally, count
 
 
+cdef inline bint asks_in(const Half* client, uint32_t ack) noexcept nogil:
+    """Tell whether a server that acknowledged so much had received some of the head that is being collected."""
+    return client.phase == IN_HEAD and not client.overlong and <int32_t>(ack - client.first_seq) > 0
+
+
 cdef class Exchange(Collector):
     """What both directions of a flow tell about each other."""
 
@@ -52,6 +57,7 @@ cdef class Exchange(Collector):
         cdef uint8_t* server = <uint8_t*>(flow.key + 2 * (1 - side))
         cdef uint8_t traits = half.head.traits
         cdef int32_t newer = <int32_t>(half.first_ack - half.last_ack)
+        cdef uint32_t seen = half.first_seq     # the byte by which a server knows of it; searched for, its whole line
         cdef uint32_t capacity
         begin_body(&half.head, 0, &half.body)
         if half.body.kind == BODY_INVALID:
@@ -69,10 +75,11 @@ cdef class Exchange(Collector):
             traits |= TRAIT_NO_ACK
         if not half.synced:
             traits |= TRAIT_JUMPED
+            seen += half.head.start_len - 1
         half.synced = 1
         if self.responses:
             capacity = flow.pending_capacity
-            if not push_request(flow, half.id, half.first_ack, half.first_seq, traits):
+            if not push_request(flow, half.id, half.first_ack, seen, traits):
                 self.out_of_memory = True
             elif half.body.kind != BODY_CHUNKED:     # its end is known before its body comes, if that comes at all
                 end_request(flow, half.id, half.first_seq + half.head.head_len + <uint32_t>half.body.remain, False)
@@ -108,6 +115,8 @@ cdef class Exchange(Collector):
             half.id = identity(client, flow.port[1 - side], server, flow.port[side], flow.ipv6, flow.key[5],
                                half.first_seq, 0)
             count(self.tally, Tally.responses_unpaired, 1)
+            if final and asks_in(other, answer.ack):
+                other.synced = 0         # this may be the answer to what is asked there, which is not whole yet
         if half.head.status == 101 or (traits & TRAIT_CONNECT and 200 <= half.head.status < 300):
             flow.tunnel = 1
         if final and other.phase == AWAITING_SWITCH and not is_pending(flow, other.id):
@@ -119,7 +128,10 @@ cdef class Exchange(Collector):
         return BAD_LENGTH if half.body.kind == BODY_INVALID else FOUND
 
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
-        """Tell whether the server, when it answered, had received client's bytes that are not delivered here yet."""
+        """Tell whether the server, when it answered, had received client's bytes that are not delivered here yet.
+
+        Or some of a request whose head is not whole here, and of none before it.
+        """
         cdef Half* client = &flow.half[1 - side]
         if flow.one_sided:
             return False
@@ -127,7 +139,8 @@ cdef class Exchange(Collector):
             return True
         if client.state == CLOSED or client.phase == AWAITING_SWITCH:    # it waits for this response itself
             return False
-        return <int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
+        return (<int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
+                or flow.pending_count == 0 and asks_in(client, flow.half[side].first_ack))
 
     cdef bint hold_cut_head(self, Flow* flow, int side) noexcept nogil:
         """Let a response's head that ends with its half await the request, if that may come; True if it does."""

@@ -113,7 +113,7 @@ cdef struct Half:
 cdef struct Pending:        # a request that waits for its response
     uint64_t id
     uint32_t ack            # acknowledgement number that came with its first byte
-    uint32_t seq            # sequence number of its first byte
+    uint32_t seq            # sequence number of the byte by which its server knows of it
     uint32_t end            # sequence number behind its last byte, once `ended`
     uint8_t ended
     uint8_t cut             # it ended before its end: bytes were lost

@@ -1,8 +1,12 @@
 """Pairing: a response has the id of its request, whatever the order they come in and whatever is missing."""
 
 import packets
+import pytest
 from talks import CLIENT, SERVER, Talk, assembled, later
 
+from assemble import MessageStream
+
+HINT = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -129,6 +133,36 @@ def test_a_response_cut_in_its_head_whose_request_never_comes_comes_alone():
     talk = Talk().open().lose(CLIENT, get(1)).put(SERVER, ok(201)[:20], flags=packets.FIN)
     got = assembled([*talk.frames, later(10, talk)])
     assert [(m.status, m.complete) for m in got.messages] == [(201, False)]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 17, 18])
+def test_a_response_that_came_before_the_head_of_its_request_was_whole_is_its_own(cut):
+    """RFC 9112 9.2: a server need not read all of a request; the next response is the next request's."""
+    talk = Talk().open().put(CLIENT, get(1)[:cut]).put(SERVER, HINT + ok(201)).put(CLIENT, get(1)[cut:])
+    talk.put(CLIENT, get(2)).put(SERVER, ok(202))
+    got = assembled(talk.frames)
+    one, two = (m.id for m in got.requests)
+    assert [(m.id, m.status) for m in got.responses] == [(one, 103), (one, 201), (two, 202)]
+    assert got.counters["responses_unpaired"] == 0
+
+
+def test_a_response_to_a_head_that_is_never_whole_comes_alone_and_the_next_one_is_no_others():
+    """It does not wait for ever; a head that goes on after that may be of the request that was answered."""
+    talk = Talk().open().put(CLIENT, get(1)[:9]).put(SERVER, ok(201)).wait(3).put(CLIENT, get(1)[9:])
+    talk.put(CLIENT, get(2)).put(SERVER, ok(202))
+    got = assembled(talk.frames)
+    two = got.requests[1].id
+    assert [m.status for m in got.responses] == [201, 202]
+    assert got.responses[1].id == two
+    assert got.counters["responses_unpaired"] == 1
+
+
+def test_a_response_does_not_wait_for_a_head_when_another_request_waits_for_it():
+    """Of pipelined requests the last one's head is often cut; what answers the first one is told by that."""
+    talk = Talk().open().put(CLIENT, get(1) + get(2)[:9]).put(SERVER, ok(201))
+    talk.put(CLIENT, get(2)[9:]).put(SERVER, ok(202))
+    assert [m.status for m in MessageStream().feed(talk.frames[:5])] == [None, 201]
+    assert paired(talk) == [("/1", 201), ("/2", 202)]
 
 
 def test_hundreds_of_requests_that_wait_get_their_responses():

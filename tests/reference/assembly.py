@@ -234,9 +234,13 @@ class Conversation:
         return self._seen(request, at)
 
     def _seen(self, request: Request, at: int) -> bool:
-        """Tell whether the server had seen some of a request when it sent the byte at this offset."""
+        """Tell whether the server had seen some of a request when it sent the byte at this offset.
+
+        Of one that was searched for, its whole start line: letters that came before it may be taken for its method.
+        """
         received = self._received(at)
-        return received < 0 or received > request.framed.start  # below the SYN it is made up
+        known = request.framed.line_end - 1 if request.framed.jumped else request.framed.start
+        return received < 0 or received > known  # below the SYN it is made up
 
     def _responses(self) -> tuple[list[tuple[Framed, int]], int | None]:
         """Frame the server's half; also give from where on the client's half is a tunnel, if it is."""

@@ -45,6 +45,7 @@ class Framed:
     start: int
     end: int
     head_end: int
+    line_end: int
     method: bytes | None
     target: bytes | None
     status: int | None
@@ -178,7 +179,7 @@ class Framer:
         status = int(line[1]) if self.answers else None
         method, target = (line[1], line[2]) if not self.answers else (None, None)
         blank = re.compile(rb"\n\r?\n").search(self.stream.data, line.end() - 1, stop)
-        message = Framed(start, stop, stop, method, target, status, complete=False)
+        message = Framed(start, stop, stop, line.end(), method, target, status, complete=False)
         if not blank:
             if stop - start > MAX_HEAD_BYTES:
                 raise Invalid("head too long", stop)
