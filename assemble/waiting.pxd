@@ -38,6 +38,7 @@ cdef class Waiting:
     cdef void tick(self, int64_t now_ns) noexcept nogil
     cdef bint look_after(self, Flow* flow, int side, int64_t now_ns) noexcept nogil
     cdef bint give_up(self, Flow* flow, int side) noexcept nogil
+    cdef bint give_up_holes(self, Flow* flow, int client) noexcept nogil
     cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil
     cdef void lose(self, Flow* flow, int side, int64_t end) noexcept nogil
     cdef void finish(self, Flow* flow) noexcept nogil

@@ -11,8 +11,8 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AWAITING_PEER, AWAITING_SWITCH, CLOSED, CLOSING, OPEN, PARTIAL, QUEUES, ROLE_CLIENT, UNSEEN, WHEEL, WHEEL_SHIFT,
-    Flow, FlowTable, Half, Queue, Stored, awaits, flow_bytes, widened,
+    AWAITING_PEER, AWAITING_SWITCH, CLOSED, CLOSING, IN_HEAD, OPEN, PARTIAL, QUEUES, ROLE_CLIENT, UNSEEN, WHEEL,
+    WHEEL_SHIFT, Flow, FlowTable, Half, Queue, Stored, awaits, flow_bytes, widened,
 )
 from assemble.http1 cimport Http1Framer
 from assemble.store cimport store_clear, store_drop_first, store_first
@@ -276,6 +276,17 @@ cdef class Waiting:
             flow.one_sided = 1
         return self.framer.resume(flow, side, True)
 
+    cdef bint give_up_holes(self, Flow* flow, int client) noexcept nogil:
+        """Declare what both halves stand before lost at once, so that they still take turns behind it.
+
+        But a response's head that would be cut there comes after its request, which may lie behind the client's hole.
+        """
+        cdef Half* server = &flow.half[1 - client]
+        cdef bint moved = not awaits(&flow.half[client]) and self.give_up_hole(flow, client)
+        if moved and not awaits(server) and not (server.phase == IN_HEAD and server.head.start_len):
+            self.give_up_hole(flow, 1 - client)
+        return moved
+
     cdef bint give_up_hole(self, Flow* flow, int side) noexcept nogil:
         """Declare the hole lost that one half stands before, if it does."""
         cdef Half* half = &flow.half[side]
@@ -310,7 +321,8 @@ cdef class Waiting:
                 self.open_late(&flow.half[side])
         client = 1 if flow.half[1].role == ROLE_CLIENT else 0
         self.settle(flow)
-        while self.give_up(flow, client) or self.give_up(flow, 1 - client):
+        while (self.give_up_holes(flow, client) or self.give_up(flow, client)
+                or self.give_up(flow, 1 - client)):
             self.settle(flow)
         for side in range(2):
             half = &flow.half[side]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packets_files import Frame
 from strategies import PLAIN, Conversation, Expected, Turn, conversations
-from strategies_packets import START_NS, Ends, Piece, Traffic, interleaved, summary, traffics
+from strategies_packets import START_NS, Ends, Piece, Traffic, interleaved, mapped, summary, traffics
 from talks import CLIENT, SERVER, Talk, assembled
 
 from assemble import Message
@@ -54,6 +54,7 @@ def answer(start: int = 0, stop: int | None = None) -> Piece:
 
 SYN = Piece(True, -1, None, b"", packets.SYN)
 SYN_ACK = Piece(False, -1, 0, b"", packets.SYN)
+END, OTHER_END = (mapped(Ends.client), Ends.cport), (mapped(Ends.server), Ends.sport)
 OPEN = [SYN, SYN_ACK, Piece(True, 0, 0)]
 FIN = Piece(False, len(RESPONSE), len(REQUEST), b"", packets.FIN)
 FIN_BACK = Piece(True, len(REQUEST), len(RESPONSE) + 1, b"", packets.FIN)
@@ -311,6 +312,23 @@ def test_a_tunnel_begins_where_the_server_switched_if_the_request_for_it_has_no_
 
 
 @both
+def test_what_is_found_late_answers_nothing_that_was_sent_before_its_line_was_whole(engine):
+    """The last byte of a body stands before a method and cannot be told from it; what answered the body is not its."""
+    hint, get = b"HTTP/1.1 103 Early Hints\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"
+    asked, said = b"ET /1 HTTP/1.1\r\nContent-Length: 1\r\n\r\nA", hint + RESPONSE
+    pieces = [
+        Piece(True, 0, 0, asked),
+        Piece(False, 0, len(asked), said),
+        Piece(True, len(asked), len(said), get),
+        Piece(False, len(said), len(asked + get), RESPONSE),
+    ]
+    got = engine(pair(pieces).frames())
+    starts = [0, len(hint), len(said)]
+    alone = [identity(*END, *OTHER_END, 5001 + at, 0) for at in starts]
+    assert [m.id for m in got if m.kind == "response"] == alone
+
+
+@both
 @pytest.mark.parametrize("ends", [("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")], ids=["up", "down"])
 def test_a_tunnel_begins_right_behind_a_hole_that_ends_the_request_for_it(engine, ends):
     """What the client sent behind the answer comes after it, whichever address is the lower one."""
@@ -323,6 +341,25 @@ def test_a_tunnel_begins_right_behind_a_hole_that_ends_the_request_for_it(engine
     ]
     got = engine(pair([*OPEN, *pieces], Ends(client=ends[0], server=ends[1])).frames())
     assert {m.payload for m in got} == {asked[:-3], switch}
+
+
+@both
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_tunnel_begins_where_the_server_switched_if_both_sides_have_a_hole(engine, before):
+    """Neither hole is over when the capture ends; what the client sent behind the answer still comes after it."""
+    asked = b"GET /a HTTP/1.1\r\nUpgrade: x\r\n\r\n"
+    switch, inside = b"HTTP/1.1 101 Fine\r\n\r\n", b"GET /inside HTTP/1.1\r\n\r\n"
+    at, size = len(REQUEST), len(RESPONSE)
+    pieces = [
+        ask(),
+        answer(0, before),
+        Piece(True, at, size, asked[:3]),
+        Piece(True, at + 4, size, asked[4:]),
+        Piece(False, size, at + len(asked), switch),
+        Piece(True, at + len(asked), size + len(switch), inside),
+    ]
+    got = engine(pair([*OPEN, *pieces]).frames())
+    assert {m.payload for m in got} == {REQUEST, switch}
 
 
 @both
