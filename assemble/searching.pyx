@@ -5,7 +5,7 @@ beginning of a start line is held until the line is whole; all other bytes are c
 """
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memmove
+from libc.string cimport memchr, memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport AT_START, LOOKING, Flow, Half
@@ -17,7 +17,23 @@ from assemble.tally cimport Tally, count
 
 cdef enum:
     LF = 10
+    SP = 32
     PATIENT_BYTES = 512     # a start line longer than this is not looked at again with each segment
+
+
+cdef void note_later(Half* half, size_t at, Origin origin) noexcept nogil:
+    """Note what came with the bytes from `at` on: an id is made of the acknowledgement number of a request's first byte.
+
+    Of the segments held that is the first one but where the number changes; not behind a method that may be whole.
+    """
+    cdef bint same = origin.ack == half.later_ack and origin.has_ack == half.later_has_ack
+    cdef bint newer = half.later_ack != half.first_ack or half.later_has_ack != half.has_ack
+    if half.later_at and (same or newer and memchr(half.held + half.later_at, SP, at - half.later_at) != NULL):
+        return
+    half.later_at = at
+    half.later_ns = origin.ts_ns
+    half.later_ack = origin.ack
+    half.later_has_ack = origin.has_ack
 
 
 cdef class Searching(Opening):
@@ -38,12 +54,13 @@ cdef class Searching(Opening):
             return n
         if find_start(half.held, half.held_size, half.scanned, likely_kind(half), half.at_line, &start):
             count(self.tally, half.skip, start)
+            # It may have begun in an earlier segment: that part is the beginning of its head.
+            self.drop_older(half, start)
+            half.later_at = 0
             if start >= before:
                 self.let_go(half)
                 half.phase = AT_START
                 return start - before
-            # It began in an earlier segment: that part is the beginning of its head.
-            self.drop_older(half, start)
             memmove(half.held, half.held + start, before - start)
             half.first_seq = origin.seq - <uint32_t>(before - start)
             self.reopen(half, before - start)
@@ -58,19 +75,19 @@ cdef class Searching(Opening):
             self.begin(half, origin)
             half.later_at = 0
         else:
-            half.later_at = before - start
-            half.later_ns = origin.ts_ns
-            half.later_ack = origin.ack
-            half.later_has_ack = origin.has_ack
+            note_later(half, before - start, origin)
         half.scanned = half.held_size
         return n
 
     cdef void drop_older(self, Half* half, size_t start) noexcept nogil:
-        """Let what is held begin `start` bytes later: perhaps in the segment that came last."""
-        if start >= half.later_at > 0:
+        """Let what is held begin `start` bytes later: perhaps in a segment that came later."""
+        if half.later_at > start:
+            half.later_at -= start
+        elif half.later_at:
             half.first_ns = half.last_ns = half.later_ns
             half.first_ack = half.later_ack
             half.has_ack = half.later_has_ack
+            half.later_at = 0
 
     cdef size_t look_here(self, Half* half, const uint8_t* p, size_t n, Origin origin) noexcept nogil:
         """Look for a message start with nothing held: only what may be the beginning of one is copied."""

@@ -1,6 +1,7 @@
 """Reassembly: whatever the network does to the packets of a conversation, the same messages come out."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import packets
 import pytest
@@ -326,6 +327,21 @@ def test_what_is_found_late_answers_nothing_that_was_sent_before_its_line_was_wh
     starts = [0, len(hint), len(said)]
     alone = [identity(*END, *OTHER_END, 5001 + at, 0) for at in starts]
     assert [m.id for m in got if m.kind == "response"] == alone
+
+
+@both
+@pytest.mark.parametrize("cuts", [[1], [1, 2], [1, 2, 3, 9], [1, 2, 3, 4, 5, 6, 7, 8, 9]], ids=repr)
+def test_a_request_behind_letters_has_the_number_that_came_with_its_own_first_byte(engine, cuts):
+    """The end of a body is held, as it may begin a method; what its segment acknowledged is not the request's number."""
+    asked, get = b"a body that ends in A", b"GET /1 HTTP/1.1\r\n\r\n"
+    pieces = [Piece(True, 0, 0, asked), Piece(False, 0, len(asked), RESPONSE)]
+    for start, stop in pairwise([0, *cuts, len(get)]):
+        pieces.append(Piece(True, len(asked) + start, len(RESPONSE), get[start:stop]))
+    pieces.append(Piece(False, len(RESPONSE), len(asked + get), RESPONSE))
+    got = engine(pair(pieces).frames())
+    numbers = [5001, 5001 + len(RESPONSE)]
+    first, second = (identity(*END, *OTHER_END, number, 0) for number in numbers)
+    assert sorted((m.kind, m.id) for m in got) == sorted([("response", first), ("request", second), ("response", second)])
 
 
 @both
