@@ -11,7 +11,7 @@ from libc.string cimport memmove
 
 from assemble.collect cimport Origin
 from assemble.flows cimport (
-    AWAITING_PEER, AWAITING_SWITCH, CLOSED, CLOSING, IN_HEAD, OPEN, PARTIAL, QUEUES, ROLE_CLIENT, UNSEEN, WHEEL,
+    AWAITING_PEER, AWAITING_SWITCH, CLOSED, CLOSING, OPEN, PARTIAL, QUEUES, ROLE_CLIENT, UNSEEN, WHEEL,
     WHEEL_SHIFT, Flow, FlowTable, Half, Queue, Stored, awaits, flow_bytes, widened,
 )
 from assemble.http1 cimport Http1Framer
@@ -22,6 +22,11 @@ from assemble.tally cimport Tally, count
 cdef enum:
     SHARE = 8                   # one half may hold this share of the memory: 1 / SHARE
     PATIENCE = 15               # gap timeouts to wait for a hole that the other side has not acknowledged
+
+
+cdef inline bint is_answer(const Stored* entry, const Half* other) noexcept nogil:
+    """Tell whether bytes were sent by one who had received something that is not delivered here yet."""
+    return entry.has_ack and other.state == OPEN and widened(other, entry.ack) > other.next
 
 
 cdef class Waiting:
@@ -59,7 +64,7 @@ cdef class Waiting:
         entry = store_first(&half.store)
         if entry.at != half.next:
             return False
-        if causal and entry.has_ack and other.state == OPEN and widened(other, entry.ack) > other.next:
+        if causal and is_answer(entry, other):
             return False
         if 0 <= half.end < entry.at + entry.size:     # stored before the FIN was seen
             self.clip(half, entry)
@@ -277,13 +282,20 @@ cdef class Waiting:
         return self.framer.resume(flow, side, True)
 
     cdef bint give_up_holes(self, Flow* flow, int client) noexcept nogil:
-        """Declare what both halves stand before lost at once, so that they still take turns behind it.
+        """Declare what both halves stand before lost, so that they still take turns behind it; True if the client did.
 
-        But a response's head that would be cut there comes after its request, which may lie behind the client's hole.
+        The client's first, and more of them while what follows was sent before the server went on.
         """
+        cdef Half* half = &flow.half[client]
         cdef Half* server = &flow.half[1 - client]
-        cdef bint moved = not awaits(&flow.half[client]) and self.give_up_hole(flow, client)
-        if moved and not awaits(server) and not (server.phase == IN_HEAD and server.head.start_len):
+        cdef bint moved = False
+        while not awaits(half) and self.give_up_hole(flow, client):
+            moved = True
+            while self.step(flow, True):
+                pass
+            if half.store.count == 0 or is_answer(store_first(&half.store), server):
+                break
+        if moved and not awaits(server):
             self.give_up_hole(flow, 1 - client)
         return moved
 

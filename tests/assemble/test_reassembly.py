@@ -379,6 +379,42 @@ def test_a_tunnel_begins_where_the_server_switched_if_both_sides_have_a_hole(eng
 
 
 @both
+def test_a_tunnel_begins_where_the_server_switched_if_its_own_head_has_a_hole_too(engine):
+    """Two holes of the client, then one in the answer's head, which is cut there: what came before it is known by then."""
+    asked, switch = b"GET /a HTTP/1.1\r\nUpgrade: x\r\n\r\n", b"HTTP/1.1 101 Fine\r\nA: b\r\n\r\n"
+    at, size = len(REQUEST), len(RESPONSE)
+    pieces = [
+        ask(),
+        answer(),
+        Piece(True, at, size, asked[:2]),
+        Piece(True, at + 3, size, asked[3:20]),
+        Piece(True, at + 21, size, asked[21:]),
+        Piece(False, size, at + len(asked), switch[:-5]),
+        Piece(True, at + len(asked), size + len(switch), b"GET /inside HTTP/1.1\r\n\r\n"),
+        Piece(False, size + len(switch), at + len(asked) + 24, b"\x16"),
+    ]
+    got = engine(pair([*OPEN, *pieces]).frames())
+    assert {m.payload for m in got} == {REQUEST, RESPONSE, switch[:-5]}
+
+
+@both
+def test_a_response_cut_in_its_head_is_that_of_a_request_behind_several_holes(engine):
+    """What the client sent before its server went on is known first, whatever is missing of it."""
+    lost, size = 3 * len(REQUEST), len(RESPONSE)
+    pieces = [
+        *OPEN,
+        Piece(True, 5, 0, REQUEST[5:]),
+        Piece(True, len(REQUEST) + 5, 0, REQUEST[5:]),
+        Piece(True, 2 * len(REQUEST), 0, REQUEST),
+        Piece(False, 0, lost, RESPONSE[:20]),
+        Piece(False, size, lost, b"x"),
+    ]
+    got = engine(pair(pieces).frames())
+    assert [(m.complete, m.kind) for m in got] == [(True, "request"), (False, "response")]
+    assert len({m.id for m in got}) == 1
+
+
+@both
 @given(made=interleaved(), batch=batches)
 def test_disturbed_connections_give_exactly_what_was_said(engine, made, batch):
     """Promise 2 of the design: cuts, order, repetition, overlap, wrap and batch do not show, ids included."""
