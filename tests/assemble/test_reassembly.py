@@ -380,7 +380,7 @@ def test_a_tunnel_begins_where_the_server_switched_if_both_sides_have_a_hole(eng
 
 @both
 def test_a_tunnel_begins_where_the_server_switched_if_its_own_head_has_a_hole_too(engine):
-    """Two holes of the client, then one in the answer's head, which is cut there: what came before it is known by then."""
+    """Two holes of the client, then one in the head of the answer, which is cut there: what came before it is known."""
     asked, switch = b"GET /a HTTP/1.1\r\nUpgrade: x\r\n\r\n", b"HTTP/1.1 101 Fine\r\nA: b\r\n\r\n"
     at, size = len(REQUEST), len(RESPONSE)
     pieces = [
