@@ -89,7 +89,7 @@ cdef struct Half:
     size_t held_size
     size_t held_capacity
     size_t scanned          # of held: searched already, in LOOKING
-    size_t later_at         # of held, in LOOKING: where the bytes of a later segment begin (`note_later`); 0: none known
+    size_t later_at         # of held, in LOOKING: where the bytes of a later segment begin; 0: none known
     int64_t later_ns        # ... and what came with it
     uint32_t later_ack
     uint8_t later_has_ack

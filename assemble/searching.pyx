@@ -22,7 +22,7 @@ cdef enum:
 
 
 cdef void note_later(Half* half, size_t at, Origin origin) noexcept nogil:
-    """Note what came with the bytes from `at` on: an id is made of the acknowledgement number of a request's first byte.
+    """Note what came with the bytes from `at` on: an id is made of the number that a request's first byte came with.
 
     Of the segments held that is the first one but where the number changes; not behind a method that may be whole.
     """
