@@ -207,7 +207,7 @@ class Conversation:
                 return self._lose_step(at)
         else:
             more = self._received(at) > found.framed.end + 1  # one more may be a FIN
-            if found.jumped or shared or more or found.framed.lost:
+            if found.jumped or shared or more or self._cut(found):
                 return self._lose_step(at)
         found.jumped = False
         del self.queue[: self.queue.index(found)]
@@ -217,6 +217,12 @@ class Conversation:
         """Note that the response behind one that nobody can be told for is out of step, too."""
         if self.queue and self._seen(self.queue[0], at):
             self.queue[0].jumped = True
+
+    def _cut(self, request: Request) -> bool:
+        """Tell whether a request's head or something behind it is not known: a hole, but for a body at the very end."""
+        assert self.client is not None
+        framed = request.framed
+        return framed.lost and (framed.end < self.streams[self.client].end or framed.head_end == framed.end)
 
     def _received(self, at: int) -> int:
         """Give how much of the requests the server had received when it sent the byte at this offset."""
