@@ -25,6 +25,12 @@ cdef inline bint asks_in(const Half* client, uint32_t ack) noexcept nogil:
     return client.phase == IN_HEAD and not client.overlong and <int32_t>(ack - client.first_seq) > 0
 
 
+cdef inline bint in_step(const Flow* flow, int side) noexcept nogil:
+    """Tell whether a request waits that a response of this half answers because no message can be lost."""
+    return (flow.pending_count > 0 and flow.half[side].synced
+            and not flow.pending[flow.pending_first].traits & TRAIT_JUMPED)
+
+
 cdef class Exchange(Collector):
     """What both directions of a flow tell about each other."""
 
@@ -130,7 +136,7 @@ cdef class Exchange(Collector):
     cdef bint request_may_come(self, Flow* flow, int side) noexcept nogil:
         """Tell whether the server, when it answered, had received client's bytes that are not delivered here yet.
 
-        Or some of a request whose head is not whole here, and of none before it.
+        Or some of a request whose head is not whole here, unless an older one is plainly meant.
         """
         cdef Half* client = &flow.half[1 - side]
         if flow.one_sided:
@@ -140,7 +146,7 @@ cdef class Exchange(Collector):
         if client.state == CLOSED or client.phase == AWAITING_SWITCH:    # it waits for this response itself
             return False
         return (<int32_t>(flow.half[side].first_ack - (client.base + <uint32_t>client.next)) > 0
-                or flow.pending_count == 0 and asks_in(client, flow.half[side].first_ack))
+                or asks_in(client, flow.half[side].first_ack) and not in_step(flow, side))
 
     cdef bint hold_cut_head(self, Flow* flow, int side) noexcept nogil:
         """Let a response's head that ends with its half await the request, if that may come; True if it does."""

@@ -409,6 +409,22 @@ def test_one_byte_that_the_server_received_and_nobody_saw_hides_no_request(engin
 
 
 @both
+def test_out_of_step_a_request_of_which_the_server_had_a_byte_counts_as_pipelined(engine):
+    """Its head is whole only later; taken for the first of them, the request would get what a lost one was told."""
+    lost, one, two = 50, b"GET /1 HTTP/1.1\r\n\r\n", b"GET /2 HTTP/1.1\r\n\r\n"
+    asked = lost + len(one)
+    pieces = [
+        Piece(True, lost, 0, one + two[:1]),
+        Piece(False, 0, asked + 1, 3 * RESPONSE),
+        Piece(True, asked + 1, 3 * len(RESPONSE), two[1:]),
+    ]
+    got = engine(pair([*OPEN, *pieces]).frames())
+    numbers = [5001 + i * len(RESPONSE) for i in range(3)]
+    alone = [identity(*END, *OTHER_END, number, 0) for number in numbers]
+    assert [m.id for m in got if m.kind == "response"] == alone
+
+
+@both
 def test_a_response_cut_in_its_head_is_that_of_a_request_behind_several_holes(engine):
     """What the client sent before its server went on is known first, whatever is missing of it."""
     lost, size = 3 * len(REQUEST), len(RESPONSE)
