@@ -316,13 +316,14 @@ cdef class Http1Framer(Searching):
             if inside < size:
                 self.pass_gap(flow, side, size - inside)
         else:
+            half.end_seq -= <uint32_t>size       # where the hole begins: behind that something else may be asked
             self.after_cut(flow, side)
 
     cdef void after_cut(self, Flow* flow, int side) noexcept nogil:
         """Look for the next message behind one whose end is not known."""
         cdef Half* half = &flow.half[side]
         if half.head.kind == REQUEST:
-            end_request(flow, half.id, half.end_seq, True)
+            end_request(flow, half.id, half.end_seq, False)
         self.look_for_start(half, Tally.skipped_no_start)
 
     cdef void cut_head(self, Flow* flow, int side, uint64_t missing) noexcept nogil:

@@ -425,6 +425,18 @@ def test_out_of_step_a_request_of_which_the_server_had_a_byte_counts_as_pipeline
 
 
 @both
+def test_an_answer_to_the_beginning_of_a_request_is_its_own_whatever_is_lost_of_it_later(engine):
+    """Out of step, too: when the server sent it, nothing else was asked."""
+    asked, lost = b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2", 50
+    hint = b"HTTP/1.1 100 Continue\r\n\r\n"
+    pieces = [Piece(True, 0, 0, asked), Piece(False, lost, len(asked), hint)]
+    pieces.append(Piece(True, len(asked) + 3, lost + len(hint), b"\n\r\n0\r\n\r\n"))
+    got = engine(pair([*OPEN, *pieces]).frames())
+    assert {(m.kind, m.complete) for m in got} == {("request", False), ("response", True)}
+    assert len({m.id for m in got}) == 1
+
+
+@both
 def test_a_response_cut_in_its_head_is_that_of_a_request_behind_several_holes(engine):
     """What the client sent before its server went on is known first, whatever is missing of it."""
     lost, size = 3 * len(REQUEST), len(RESPONSE)

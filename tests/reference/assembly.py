@@ -219,10 +219,8 @@ class Conversation:
             self.queue[0].jumped = True
 
     def _cut(self, request: Request) -> bool:
-        """Tell whether a request's head or something behind it is not known: a hole, but for a body at the very end."""
-        assert self.client is not None
-        framed = request.framed
-        return framed.lost and (framed.end < self.streams[self.client].end or framed.head_end == framed.end)
+        """Tell whether a request's head was cut."""
+        return request.framed.lost and request.framed.head_end == request.framed.end
 
     def _received(self, at: int) -> int:
         """Give how much of the requests the server had received when it sent the byte at this offset."""
