@@ -85,7 +85,7 @@ def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
         outlet.close()  # first: nobody has to wait for the interfaces, of which each takes a while
         source.close()
 
-    life = Watch(spec)
+    life = Watch(spec, first=plan.turns.lane == 0)
     with ending(close):
         source.open()
         source.run(life.begin, life.go_on)
@@ -95,8 +95,9 @@ def _watch(spec: CaptureSpec, plan: LivePlan, stop: Stop) -> None:
 class Watch:
     """When a live capture has its eyes open; the time in which all lanes have theirs shut is counted, by the first."""
 
-    def __init__(self, spec: CaptureSpec) -> None:
+    def __init__(self, spec: CaptureSpec, first: bool) -> None:
         self.spec = spec
+        self.first = first  # of the lanes
         self.seeing = False
 
     def begin(self) -> None:
@@ -110,7 +111,7 @@ class Watch:
             return
         self.seeing = True
         since_ms = self.spec.shown[0]["alive_ms"]
-        if since_ms and self.spec.live is not None and self.spec.live.turns.lane == 0:
+        if since_ms and self.first:
             self.spec.counters.add("blind_ms", max(now_ms() - since_ms, 0))
 
     def go_on(self) -> None:
