@@ -3,7 +3,7 @@
 import errno
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,19 @@ def spooled(directory: Path, port: int, **changes: Any) -> OutputSpec:
     return to(f"127.0.0.1:{port}", spool=SpoolSpec(str(directory), changes.pop("most", 1 << 24)), **changes)
 
 
+def drain(processes: Processes, port: int, ring: Ring, spec: OutputSpec, **more: Any) -> tuple[Child, Child]:
+    """Have a receiver come, and a worker deliver until its ring ends; return it, and the receiver."""
+    far = Ring.create(8 << 20)
+    receiver, _port = processes.receiver(far, port=port)
+    sink = processes.worker(far, OutputSpec("null", 0))
+    worker = processes.worker(ring, spec, **more)
+    assert worker.end() == 0
+    assert receiver.stop() == 0
+    assert sink.end() == 0
+    assert sink.counters["messages_taken"] == receiver.counters["messages"]
+    return worker, receiver
+
+
 def test_a_run_that_nobody_takes_anything_of_leaves_it_to_the_next(processes: Processes, tmp_path: Path):
     """Exit code 0, and counted as spooled; the next run sends it first, in order, and then its own."""
     port = free_port()
@@ -51,13 +64,7 @@ def test_a_run_that_nobody_takes_anything_of_leaves_it_to_the_next(processes: Pr
     first = sums(worker)
     assert (first["spooled"], first["delivered"], first["undelivered"]) == (1002, 0, 0)
     assert any("1002 messages of this run are left in the spool" in each["text"] for each in worker.events("log"))
-    far = Ring.create(8 << 20)
-    receiver, _port = processes.receiver(far, port=port)
-    sink = processes.worker(far, OutputSpec("null", 0))
-    again = processes.worker(ring_of(conversation(10)), spooled(tmp_path, port))
-    assert again.end() == 0
-    assert receiver.stop() == 0
-    assert sink.end() == 0
+    again, receiver = drain(processes, port, ring_of(conversation(10)), spooled(tmp_path, port))
     second = sums(again)
     assert second["from_spool"] == 1002
     assert second["delivered"] + second["drained"] == 10
@@ -299,15 +306,21 @@ def test_a_disk_that_does_not_keep_what_is_delivered_stops_nobody(processes: Pro
 def wound(directory: Path, *places: tuple[int, int]) -> dict[int, int]:
     """Damage chunks that are on disk: the how manieth, and at which byte; return where each is, and its messages."""
     (file,) = directory.rglob("*.chunks")
-    data, at, chunks = bytearray(file.read_bytes()), 0, []
-    while at < len(data):
-        fields = RECORD.unpack_from(data, at)
-        chunks.append((at, fields[5]))
-        at += RECORD.size + fields[1]
+    data = bytearray(file.read_bytes())
+    chunks = [(at, messages) for at, messages, _parts in chunks_in(data)]
     for number, byte in places:
         data[chunks[number][0] + byte] ^= 0x40
     file.write_bytes(data)
     return dict(chunks[number] for number, _byte in places)
+
+
+def chunks_in(data: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
+    """Yield of each chunk in a file: where it is, how many messages end in it, and of how many parts it is one."""
+    at = 0
+    while at < len(data):
+        fields = RECORD.unpack_from(data, at)
+        yield at, fields[5], fields[7]
+        at += RECORD.size + fields[1]
 
 
 def errors_of(worker: Child) -> list[str]:
@@ -325,16 +338,10 @@ def test_a_chunk_that_is_damaged_on_disk_costs_itself(processes: Processes, tmp_
     first.kill()
     gone = wound(tmp_path, (30, byte), (32, byte), (70, 60))
     Producer(ring).close()
-    far = Ring.create(8 << 20)
-    receiver, _port = processes.receiver(far, port=port)
-    sink = processes.worker(far, OutputSpec("null", 0))
-    again = processes.worker(ring, spec, counters=counters)
-    assert again.end() == 0
-    assert receiver.stop() == 0
-    assert sink.end() == 0
+    again, receiver = drain(processes, port, ring, spec, counters=counters)
     counts, lost = sums(again), sum(gone.values())
     assert counts["spool_refused"] == lost > 0
-    assert counts["drained"] == receiver.counters["messages"] == sink.counters["messages_taken"] == 2000 - lost
+    assert counts["drained"] == receiver.counters["messages"] == 2000 - lost
     assert counts["spooled"] == 2000
     said = errors_of(again)
     assert len(said) == len(gone)
@@ -354,21 +361,12 @@ def test_a_damaged_part_costs_its_message_and_no_other(processes: Processes, tmp
     wait_until(lambda: counters["output0_spooled"] == 81, "all messages on disk")
     first.kill()
     (file,) = tmp_path.rglob("*.chunks")
-    data, at, parts = file.read_bytes(), 0, []
-    while at < len(data):
-        fields = RECORD.unpack_from(data, at)
-        parts += [at] if fields[7] > 1 else []
-        at += RECORD.size + fields[1]
+    data = file.read_bytes()
+    parts = [at for at, _messages, parts in chunks_in(data) if parts > 1]
     assert len(parts) > 2
     file.write_bytes(data[: parts[1] + 100] + b"\0\1" + data[parts[1] + 102 :])
     Producer(ring).close()
-    far = Ring.create(8 << 20)
-    receiver, _port = processes.receiver(far, port=port)
-    sink = processes.worker(far, OutputSpec("null", 0))
-    again = processes.worker(ring, spec, counters=counters)
-    assert again.end() == 0
-    assert receiver.stop() == 0
-    assert sink.end() == 0
+    again, receiver = drain(processes, port, ring, spec, counters=counters)
     assert sums(again)["spool_refused"] == 1
     assert (receiver.counters["messages"], receiver.counters["records_refused"]) == (80, 0)
     assert len(errors_of(again)) == len(parts) - 1
@@ -379,13 +377,7 @@ def test_what_an_earlier_run_has_left_and_the_disk_has_lost_is_a_loss_of_its_own
     port = free_port()
     assert processes.worker(ring_of(conversation(1000), 8 << 20), spooled(tmp_path, port)).end() == 0
     gone = wound(tmp_path, (0, 60), (20, 60))
-    far = Ring.create(8 << 20)
-    receiver, _port = processes.receiver(far, port=port)
-    sink = processes.worker(far, OutputSpec("null", 0))
-    second = processes.worker(ring_of(conversation(10)), spooled(tmp_path, port))
-    assert second.end() == 0
-    assert receiver.stop() == 0
-    assert sink.end() == 0
+    second, receiver = drain(processes, port, ring_of(conversation(10)), spooled(tmp_path, port))
     counts, lost = sums(second), sum(gone.values())
     assert (counts["spool_lost"], counts["spool_refused"], counts["undelivered"]) == (lost, 0, 0)
     assert counts["from_spool"] == 1000 - lost
@@ -518,13 +510,7 @@ def test_a_successor_in_another_configuration_sends_what_is_on_disk(processes: P
     wait_until(lambda: first.counters["output0_spooled"] > 100, "messages on disk")
     old.leave.raise_()
     assert first.end() == 0
-    far = Ring.create(8 << 20)
-    receiver, _port = processes.receiver(far, port=port)
-    sink = processes.worker(far, OutputSpec("null", 0))
-    second = processes.worker(ring, spec)
-    assert second.end() == 0
-    assert receiver.stop() == 0
-    assert sink.end() == 0
+    second, receiver = drain(processes, port, ring, spec)
     counts, before = sums(second), sums(first)
     assert counts["from_spool"] == before["spooled"]
     assert counts["delivered"] + counts["drained"] + counts["from_spool"] + before["delivered"] == 2000

@@ -61,16 +61,6 @@ def deaf() -> Iterator[Callable[[int], Deaf]]:
         each.close()
 
 
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    """Processes that are gone when the test is."""
-    made = Processes()
-    try:
-        yield made
-    finally:
-        made.end()
-
-
 def say(source: str, output: str, more: str = "") -> Config:
     """Read a configuration with small rings; each string is the inside of its table."""
     rings = '[ring]\nframes = "1200KiB"\nmessages = "1MiB"\n'

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,16 +32,6 @@ from tests.pipeline.sending import sending
 def _answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every worker know the stand-in."""
     monkeypatch.setattr(emit.worker, "main", replaying)
-
-
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    """Processes that are gone when the test is."""
-    made = Processes()
-    try:
-        yield made
-    finally:
-        made.end()
 
 
 def reading(path: Path, *outputs: str, more: str = "") -> str:

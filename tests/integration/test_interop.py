@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,14 +25,6 @@ from tests.integration.forward import (
 )
 
 pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded sessions are not beside the checkout")
-
-
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    """Start receivers and workers; whatever still runs at the end is killed."""
-    made = Processes()
-    yield made
-    made.end()
 
 
 @pytest.mark.parametrize("session", sessions("*.jsonl"), ids=lambda session: session.name)

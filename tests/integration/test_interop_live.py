@@ -32,14 +32,6 @@ needs_node = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    """Start receivers and workers; whatever still runs at the end is killed."""
-    made = Processes()
-    yield made
-    made.end()
-
-
 @contextmanager
 def node(script: str, **wanted: Any) -> Iterator["subprocess.Popen[str]"]:
     """Start a script, and kill it if it is still there at the end."""

@@ -19,7 +19,7 @@ from emit.pace import Pace
 from emit.records import HttpSpec, OutputSpec
 from tests import faults
 from tests.emit.builders import request, ring_of
-from tests.emit.processes import Processes, wait_until
+from tests.emit.processes import wait_until
 from tests.integration.jobs import COMMAND, LIMIT_S, errors, pipeline, reading
 from tests.integration.nginx import needs_nginx, nginx
 from tests.integration.replays import (
@@ -42,14 +42,6 @@ from tests.targets import Arrival, Line, Target, fields, target, usual
 SHOP: Final = Path(__file__).resolve().parents[2] / "examples" / "shop.pcap"
 LATE_S: Final = 0.3  # of the first request, on a busy machine; all others are measured from it
 NAMES: Final = ("keepalive-5.pcap", "post.pcap", "100-continue.pcap", "pipelined.pcap", "multi-conn.pcap")
-
-
-@pytest.fixture
-def processes():
-    """Children that do not outlive the test."""
-    made = Processes()
-    yield made
-    made.end()
 
 
 @pytest.mark.parametrize(
